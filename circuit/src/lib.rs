@@ -1,0 +1,1 @@
+//! LayeredCircuit: the integer program, its tables and statement, shared by compiler, prover and verifier.

@@ -1,0 +1,2 @@
+//! The `mlc` command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Graph IR: operations, shapes, text form, IR verifier and reference interpreter.

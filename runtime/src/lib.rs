@@ -1,0 +1,1 @@
+//! Executes circuits on integers and proves executions.

@@ -1,0 +1,1 @@
+//! Verifies mlc proofs: transcript, sumcheck, LogUp, commitment opening, security sum.
