@@ -1,1 +1,6 @@
 //! Executes circuits on integers and proves executions.
+//!
+//! `prover/` mirrors the verifier crate file by file and is written once against the primitives of `backend/`.
+
+pub mod backend;
+pub mod prover;

@@ -1,1 +1,12 @@
 //! Verifies mlc proofs: transcript, sumcheck, LogUp, commitment opening, security sum.
+//!
+//! `no_std` + `alloc`, no prover code, no panics on hostile bytes: every size comes from circuit, key and
+//! dimensions, never from the proof.
+#![no_std]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod field;
+pub mod sumcheck;
+pub mod transcript;

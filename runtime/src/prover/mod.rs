@@ -1,0 +1,3 @@
+//! The prover: one orchestration over a backend's primitives. Each file mirrors the verifier file of the same name.
+
+pub mod channel;

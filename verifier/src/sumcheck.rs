@@ -1,0 +1,106 @@
+//! Sumcheck, verifying side.
+//!
+//! For a sum over the hypercube of a polynomial of degree at most `d` in each variable, the prover sends in round k
+//! the univariate `s_k` as its evaluations at 0, 2, …, d; `s_k(1)` is implied by `s_k(0) + s_k(1) = claim`. So a
+//! round message is `d` extension elements, and a wrong sum survives with probability at most d/|F| per round
+//! (Lund, Fortnow, Karloff, Nisan 1992). The caller checks the final claim against the polynomial itself.
+//!
+//! Sums of different numbers of variables are batched by aligning them at the *last* variable: a summand over
+//! `m < n` variables is constant in the first `n - m`, which multiplies its sum by `2^(n-m)`.
+
+use alloc::vec::Vec;
+
+use num_traits::{One, Zero};
+
+use crate::field::{FieldExpOps, M31, QM31};
+use crate::transcript::{Channel, ReadError};
+
+/// What is left of a sumcheck: the point, and the value the summed polynomial must have there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reduced {
+    /// One challenge per variable, the top index bit first.
+    pub point: Vec<QM31>,
+    /// The value that the caller must check.
+    pub value: QM31,
+}
+
+/// Runs `rounds` rounds for a polynomial of degree at most `degree` (2 or 3) per variable.
+/// `grind(k)` is the number of proof-of-work bits before the challenge of round k.
+pub fn verify(
+    channel: &mut Channel<'_>,
+    claim: QM31,
+    rounds: usize,
+    degree: usize,
+    grind_bits: u32,
+) -> Result<Reduced, ReadError> {
+    let mut value = claim;
+    let mut point = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        let message = channel.recv_ext(degree)?;
+        channel.recv_nonce("sumcheck round", grind_bits)?;
+        let r = channel.transcript().draw();
+        value = evaluate_round(value, &message, r);
+        point.push(r);
+    }
+    Ok(Reduced { point, value })
+}
+
+/// `s(r)` from the round message `[s(0), s(2), …, s(d)]` and the claim `s(0) + s(1)`.
+pub fn evaluate_round(claim: QM31, message: &[QM31], r: QM31) -> QM31 {
+    let mut evals = Vec::with_capacity(message.len() + 1);
+    evals.push(message[0]);
+    evals.push(claim - message[0]);
+    evals.extend_from_slice(&message[1..]);
+    interpolate(&evals, r)
+}
+
+/// The value at `r` of the polynomial of degree below `evals.len()` through `(i, evals[i])`.
+pub fn interpolate(evals: &[QM31], r: QM31) -> QM31 {
+    let n = evals.len();
+    let mut acc = QM31::zero();
+    for (i, &e) in evals.iter().enumerate() {
+        let mut num = QM31::one();
+        let mut den = M31::one();
+        for j in 0..n {
+            if j != i {
+                num *= r - QM31::from(M31::from(j));
+                den *= M31::from(i) - M31::from(j);
+            }
+        }
+        acc += e * num * den.inverse();
+    }
+    acc
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::qm31;
+    use alloc::vec;
+
+    #[test]
+    fn interpolation_reproduces_a_cubic() {
+        let f = |x: QM31| qm31(5) * x * x * x - qm31(3) * x + qm31(11);
+        let evals: Vec<QM31> = (0..4).map(|i| f(qm31(i))).collect();
+        let r = QM31::from_u32_unchecked(1, 2, 3, 4);
+        assert_eq!(interpolate(&evals, r), f(r));
+        assert_eq!(
+            evaluate_round(evals[0] + evals[1], &[evals[0], evals[2], evals[3]], r),
+            f(r)
+        );
+    }
+
+    #[test]
+    fn a_truncated_round_is_refused() {
+        let mut c = Channel::new(crate::transcript::Transcript::new(b"t"), &[0; 31]);
+        assert_eq!(verify(&mut c, qm31(0), 1, 2, 0), Err(ReadError::Truncated { at: 31 }));
+    }
+
+    #[test]
+    fn zero_rounds_leave_the_claim() {
+        let bytes = vec![];
+        let mut c = Channel::new(crate::transcript::Transcript::new(b"t"), &bytes);
+        let r = verify(&mut c, qm31(9), 0, 2, 0).unwrap();
+        assert_eq!((r.point.len(), r.value), (0, qm31(9)));
+    }
+}
