@@ -1,0 +1,197 @@
+//! Shape and type inference: the type of every result follows from the operation and the operands' types.
+//!
+//! In the quantised stage the result's bounds are the interval that the operands' bounds prove (contractions with a
+//! weight whose column sums setup proves are bounded by those). Bounds are computed for the greatest declared run-time
+//! dimensions and saturate at the ends of `i64`; whether they are below [`INT_LIMIT`](crate::INT_LIMIT) is for the verifier.
+
+mod elementwise;
+mod error;
+mod interval;
+mod layout;
+mod linear;
+mod quantised;
+mod source;
+mod window;
+
+pub use error::{InferError, InferErrorKind};
+
+use crate::graph::{Module, StackAxis, Value, Weight};
+use crate::op::Op;
+use crate::shape::{Dim, Shape};
+use crate::types::{Elem, Type};
+
+/// An operand as inference sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct Operand<'a> {
+    /// Its type.
+    pub ty: &'a Type,
+    /// The weight that it is, where it is the result of [`Op::Weight`].
+    pub weight: Option<&'a Weight>,
+}
+
+/// What inference may look up.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope<'a> {
+    /// Weights, tables, states and dimensions.
+    pub module: &'a Module,
+    /// Values of the entry, for the bodies of regions.
+    pub values: &'a [Value],
+    /// The enclosing repeat regions, outermost first.
+    pub stack: &'a [StackAxis],
+}
+
+type Inferred = Result<Type, InferErrorKind>;
+
+/// Types of the results of `op` on `operands`.
+pub fn infer(scope: Scope<'_>, op: &Op, operands: &[Operand<'_>]) -> Result<Vec<Type>, InferErrorKind> {
+    if let Op::Repeat(repeat) = op {
+        return source::repeat(scope, repeat, operands);
+    }
+    infer_one(scope, op, operands).map(|ty| vec![ty])
+}
+
+fn infer_one(scope: Scope<'_>, op: &Op, operands: &[Operand<'_>]) -> Inferred {
+    let module = scope.module;
+    check_count(op, operands.len())?;
+    let ty = |i: usize| operands[i].ty;
+    match op {
+        Op::Weight(name) => source::weight(scope, name),
+        Op::Const(literal) => source::literal(literal),
+        Op::Iota { len, vocab, .. } => Ok(Type::index(*vocab, Shape(vec![len.clone()]))),
+        Op::CausalMask { rows, cols, window, .. } => {
+            if *window == Some(0) {
+                return Err(InferErrorKind::Attribute("a window sees at least one key"));
+            }
+            Ok(Type::mask(Shape(vec![rows.clone(), cols.clone()])))
+        }
+        Op::Binary(op) => elementwise::binary(*op, ty(0), ty(1)),
+        Op::Table { formula, .. } => elementwise::table(formula, ty(0)),
+        Op::Softmax => elementwise::softmax(operands),
+        Op::Where => elementwise::choose(ty(0), ty(1), ty(2)),
+        Op::BatchNorm { .. } => elementwise::batch_norm(operands),
+        Op::RmsNorm { .. } | Op::LayerNorm { .. } => elementwise::row_norm(operands),
+        Op::Rope(rope) => elementwise::rope(rope, ty(0)),
+        Op::Requant(requant) => quantised::requant(scope, requant, ty(0)),
+        Op::Recip { bits } => quantised::recip(*bits, ty(0)),
+        Op::InvNorm { bits, eps, .. } => quantised::inv_norm(*bits, *eps, ty(0)),
+        Op::Contract(einsum) => linear::contract(module, einsum, operands[0], operands[1]),
+        Op::Reduce { kind, axes, keepdims } => linear::reduce(module, *kind, axes, *keepdims, ty(0)),
+        Op::Embedding => linear::embedding(ty(0), ty(1)),
+        Op::ArgMax => linear::argmax(ty(0)),
+        Op::Conv2d(conv) => window::conv2d(conv, ty(0), operands[1]),
+        Op::Pool(pool) => window::pool(pool, ty(0)),
+        Op::Reshape(shape) => layout::reshape(ty(0), shape),
+        Op::Transpose(perm) => layout::transpose(ty(0), perm),
+        Op::Concat { axis } => layout::concat(*axis, operands),
+        Op::Slice { axis, start, end, step } => layout::slice(ty(0), *axis, start, end, *step),
+        Op::Pad { lo, hi, value } => layout::pad(ty(0), lo, hi, *value),
+        Op::Broadcast(shape) => layout::broadcast(ty(0), shape),
+        Op::StateRead(name) => source::state_read(scope, name),
+        Op::StateAppend(name) => source::state_append(scope, name, ty(0)),
+        Op::Repeat(_) => unreachable!("`infer` handles regions"),
+    }
+}
+
+/// Least and greatest number of operands.
+fn operand_counts(op: &Op) -> (usize, usize) {
+    match op {
+        Op::Weight(_) | Op::Const(_) | Op::Iota { .. } | Op::CausalMask { .. } | Op::StateRead(_) => (0, 0),
+        Op::Binary(_) | Op::Contract(_) | Op::Conv2d(_) | Op::Embedding => (2, 2),
+        Op::Softmax | Op::RmsNorm { .. } => (1, 2),
+        Op::LayerNorm { .. } => (1, 3),
+        Op::Where => (3, 3),
+        Op::BatchNorm { .. } => (5, 5),
+        Op::Concat { .. } => (1, usize::MAX),
+        Op::Repeat(_) => (0, usize::MAX),
+        _ => (1, 1),
+    }
+}
+
+fn check_count(op: &Op, found: usize) -> Result<(), InferErrorKind> {
+    let (least, most) = operand_counts(op);
+    if (least..=most).contains(&found) {
+        return Ok(());
+    }
+    Err(InferErrorKind::OperandCount { least, most, found })
+}
+
+/// Fails where the element type is not one of real and int.
+fn number(operand: usize, ty: &Type) -> Result<(), InferErrorKind> {
+    match ty.elem {
+        Elem::Real | Elem::Int(_) => Ok(()),
+        found => Err(InferErrorKind::Elem {
+            operand,
+            expected: "a number",
+            found,
+        }),
+    }
+}
+
+fn real(operand: usize, ty: &Type) -> Result<(), InferErrorKind> {
+    match ty.elem {
+        Elem::Real => Ok(()),
+        found => Err(InferErrorKind::Elem {
+            operand,
+            expected: "real",
+            found,
+        }),
+    }
+}
+
+fn mask(operand: usize, ty: &Type) -> Result<(), InferErrorKind> {
+    match ty.elem {
+        Elem::Mask => Ok(()),
+        found => Err(InferErrorKind::Elem {
+            operand,
+            expected: "mask",
+            found,
+        }),
+    }
+}
+
+fn rank(operand: usize, ty: &Type, expected: usize) -> Result<(), InferErrorKind> {
+    match ty.shape.rank() {
+        found if found == expected => Ok(()),
+        found => Err(InferErrorKind::Rank {
+            operand,
+            expected,
+            found,
+        }),
+    }
+}
+
+fn axis_of(ty: &Type, axis: usize) -> Result<&Dim, InferErrorKind> {
+    ty.shape.0.get(axis).ok_or(InferErrorKind::Axis {
+        axis,
+        rank: ty.shape.rank(),
+    })
+}
+
+fn last_axis(ty: &Type) -> Result<&Dim, InferErrorKind> {
+    ty.shape.0.last().ok_or(InferErrorKind::Axis { axis: 0, rank: 0 })
+}
+
+fn constant(what: &'static str, dim: &Dim) -> Result<u64, InferErrorKind> {
+    let value = dim
+        .as_const()
+        .ok_or_else(|| InferErrorKind::NotConst { what, dim: dim.clone() })?;
+    u64::try_from(value).map_err(|_| InferErrorKind::NotConst { what, dim: dim.clone() })
+}
+
+fn same(what: &'static str, left: &Dim, right: &Dim) -> Result<(), InferErrorKind> {
+    if left == right {
+        return Ok(());
+    }
+    Err(InferErrorKind::Extent {
+        what,
+        left: left.clone(),
+        right: right.clone(),
+    })
+}
+
+fn stretch(a: &Shape, b: &Shape) -> Result<Shape, InferErrorKind> {
+    a.broadcast(b).ok_or_else(|| InferErrorKind::Broadcast {
+        left: a.clone(),
+        right: b.clone(),
+    })
+}

@@ -1,0 +1,6 @@
+//! The textual form.
+
+mod dim;
+pub mod float;
+
+pub(crate) use dim::parse_dim;
