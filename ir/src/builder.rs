@@ -163,7 +163,7 @@ impl GraphBuilder<'_> {
             op: op.name(),
             value: label.clone().unwrap_or_else(|| op.name().to_owned()),
             span: span.clone(),
-            kind,
+            kind: Box::new(kind),
         })?;
         let weight = match &op {
             Op::Weight(name) => Some(name.clone()),
@@ -234,7 +234,9 @@ impl GraphBuilder<'_> {
                     op: "repeat",
                     value: value.name.clone(),
                     span: self.span.clone(),
-                    kind: InferErrorKind::Attribute("the first axis of a stacked operand is the number of iterations"),
+                    kind: Box::new(InferErrorKind::Attribute(
+                        "the first axis of a stacked operand is the number of iterations",
+                    )),
                 });
             }
             types.push((
@@ -371,7 +373,7 @@ impl GraphBuilder<'_> {
                 op: "contract",
                 value: self.label.take().unwrap_or_else(|| einsum.to_owned()),
                 span: self.span.clone(),
-                kind: InferErrorKind::Attribute(error.why),
+                kind: Box::new(InferErrorKind::Attribute(error.why)),
             }),
         }
     }

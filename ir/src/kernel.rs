@@ -86,7 +86,9 @@ pub(crate) fn concat<T: Copy>(parts: &[&Tensor<T>], axis: usize) -> Result<Tenso
     };
     let outside = |p: &Tensor<T>| {
         let mut shape = p.shape.clone();
-        shape.get_mut(axis).map(|d| *d = 0);
+        if let Some(d) = shape.get_mut(axis) {
+            *d = 0;
+        }
         shape
     };
     if let Some(other) = parts.iter().find(|p| outside(p) != outside(first)) {

@@ -16,7 +16,7 @@ pub struct InferError {
     /// Where it comes from.
     pub span: Option<Span>,
     /// What does not fit.
-    pub kind: InferErrorKind,
+    pub kind: Box<InferErrorKind>,
 }
 
 /// What does not fit. Operands and axes count from 0.

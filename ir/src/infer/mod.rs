@@ -44,17 +44,10 @@ type Inferred = Result<Type, InferErrorKind>;
 
 /// Types of the results of `op` on `operands`.
 pub fn infer(scope: Scope<'_>, op: &Op, operands: &[Operand<'_>]) -> Result<Vec<Type>, InferErrorKind> {
-    if let Op::Repeat(repeat) = op {
-        return source::repeat(scope, repeat, operands);
-    }
-    infer_one(scope, op, operands).map(|ty| vec![ty])
-}
-
-fn infer_one(scope: Scope<'_>, op: &Op, operands: &[Operand<'_>]) -> Inferred {
     let module = scope.module;
     check_count(op, operands.len())?;
     let ty = |i: usize| operands[i].ty;
-    match op {
+    let result = match op {
         Op::Weight(name) => source::weight(scope, name),
         Op::Const(literal) => source::literal(literal),
         Op::Iota { len, vocab, .. } => Ok(Type::index(*vocab, Shape(vec![len.clone()]))),
@@ -88,8 +81,9 @@ fn infer_one(scope: Scope<'_>, op: &Op, operands: &[Operand<'_>]) -> Inferred {
         Op::Broadcast(shape) => layout::broadcast(ty(0), shape),
         Op::StateRead(name) => source::state_read(scope, name),
         Op::StateAppend(name) => source::state_append(scope, name, ty(0)),
-        Op::Repeat(_) => unreachable!("`infer` handles regions"),
-    }
+        Op::Repeat(repeat) => return source::repeat(scope, repeat, operands),
+    }?;
+    Ok(vec![result])
 }
 
 /// Least and greatest number of operands.

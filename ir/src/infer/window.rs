@@ -93,16 +93,10 @@ pub(super) fn pool(pool: &Pool, x: &Type) -> Inferred {
     if top.max(bottom) >= pool.window[0] || left.max(right) >= pool.window[1] {
         return Err(InferErrorKind::Attribute("padding of a pool is less than its window"));
     }
-    let pads = [top + bottom, left + right];
+    let pads = [top.saturating_add(bottom), left.saturating_add(right)];
     let mut dims = x.shape.0[..2].to_vec();
-    for i in 0..2 {
-        dims.push(positions(
-            &x.shape.0[2 + i],
-            pads[i],
-            pool.window[i],
-            1,
-            pool.stride[i],
-        )?);
+    for (i, pad) in pads.into_iter().enumerate() {
+        dims.push(positions(&x.shape.0[2 + i], pad, pool.window[i], 1, pool.stride[i])?);
     }
     let elem = match (x.elem, pool.kind) {
         (Elem::Int(int), PoolKind::Avg) => {
