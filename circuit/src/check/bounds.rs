@@ -1,0 +1,194 @@
+//! Range analysis: every equation holds over the integers.
+//!
+//! With |left| and |right| below 2^30, a difference divisible by p is zero. The right side is bounded by interval
+//! arithmetic at the declared maxima of the run-time dimensions; a product with a weight uses the proved column sum.
+
+use super::CheckError;
+use crate::{AxisMap, Circuit, Entry, Equation, Left, Len, Operand, Product, Read, SiteRef, Source};
+use alloc::vec::Vec;
+
+const LIMIT: i128 = 1 << 30;
+
+/// A closed interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interval {
+    /// Smallest value.
+    pub lo: i128,
+    /// Largest value.
+    pub hi: i128,
+}
+
+impl Interval {
+    fn scale(self, k: i128) -> Self {
+        let (a, b) = (self.lo * k, self.hi * k);
+        Self {
+            lo: a.min(b),
+            hi: a.max(b),
+        }
+    }
+    fn plus(self, o: Self) -> Self {
+        Self {
+            lo: self.lo + o.lo,
+            hi: self.hi + o.hi,
+        }
+    }
+    /// The hull with zero: coordinates outside a tensor read zero.
+    fn or_zero(self) -> Self {
+        Self {
+            lo: self.lo.min(0),
+            hi: self.hi.max(0),
+        }
+    }
+    fn magnitude(self) -> i128 {
+        self.lo.abs().max(self.hi.abs())
+    }
+}
+
+fn max_len(c: &Circuit, l: &Len) -> i128 {
+    i128::from(l.constant)
+        + l.per_dim
+            .iter()
+            .map(|&(d, k)| i128::from(c.dims[d as usize].max) * i128::from(k))
+            .sum::<i128>()
+}
+
+fn product_len(c: &Circuit, axes: &[Len]) -> i128 {
+    axes.iter().map(|a| max_len(c, a)).product()
+}
+
+/// Bounds of one read, over all iterations.
+fn read(c: &Circuit, e: &Entry, r: &Read) -> Interval {
+    let (values, axes) = match r.source {
+        Source::Input(i) => {
+            let i = &e.inputs[i as usize];
+            (
+                Interval {
+                    lo: i.lo.into(),
+                    hi: i.hi.into(),
+                },
+                &i.axes,
+            )
+        }
+        Source::Lookup { site, column } => {
+            let (table, axes) = match site {
+                SiteRef::Segment(s) => (e.segments[s as usize].table.unwrap_or(0), &e.segments[s as usize].axes),
+                SiteRef::Virtual(s) => (e.sites[s as usize].table, &e.sites[s as usize].axes),
+            };
+            let (lo, hi) = c.tables[table as usize].bounds(column as usize).unwrap_or((0, 0));
+            (
+                Interval {
+                    lo: lo.into(),
+                    hi: hi.into(),
+                },
+                axes,
+            )
+        }
+    };
+    // A `Before` axis sums up to all its coordinates.
+    let times: i128 = r
+        .access
+        .axes
+        .iter()
+        .zip(axes)
+        .map(|(m, a)| {
+            if matches!(m, AxisMap::Before { .. }) {
+                max_len(c, a)
+            } else {
+                1
+            }
+        })
+        .product();
+    values.or_zero().scale(i128::from(r.coefficient) * times)
+}
+
+fn operand(c: &Circuit, e: &Entry, o: &Operand) -> Interval {
+    match o {
+        Operand::One => Interval { lo: 1, hi: 1 },
+        Operand::Reads(reads) => reads
+            .iter()
+            .fold(Interval { lo: 0, hi: 0 }, |a, r| a.plus(read(c, e, r))),
+        Operand::Weight { weight, .. } => {
+            let m = (1i128 << (c.weights[*weight as usize].bits - 1)) - 1;
+            Interval { lo: -m, hi: m }
+        }
+    }
+}
+
+fn product(c: &Circuit, e: &Entry, p: &Product) -> Interval {
+    let (a, b) = (operand(c, e, &p.a), operand(c, e, &p.b));
+    let column_sum = [&p.a, &p.b].into_iter().find_map(|o| match o {
+        Operand::Weight { weight, .. } if !p.group.is_empty() => {
+            Some(i128::from(c.weights[*weight as usize].column_sum))
+        }
+        _ => None,
+    });
+    let other = if matches!(p.a, Operand::Weight { .. }) { b } else { a };
+    let m = match column_sum {
+        Some(sum) => (sum * other.magnitude()).min(product_len(c, &p.group) * a.magnitude() * b.magnitude()),
+        None => product_len(c, &p.group) * a.magnitude() * b.magnitude(),
+    };
+    Interval { lo: -m, hi: m }.scale(i128::from(p.coefficient))
+}
+
+/// Bounds of an equation's right side.
+pub fn right(c: &Circuit, e: &Entry, q: &Equation) -> Interval {
+    let mut acc = Interval {
+        lo: q.constant.into(),
+        hi: q.constant.into(),
+    };
+    for r in &q.reads {
+        acc = acc.plus(read(c, e, &r.read).scale(product_len(c, &r.reduce)));
+    }
+    q.products.iter().fold(acc, |acc, p| acc.plus(product(c, e, p)))
+}
+
+/// Checks every equation of every entry.
+pub fn check(c: &Circuit) -> Result<(), CheckError> {
+    for e in &c.entries {
+        for q in &e.equations {
+            let r = right(c, e, q);
+            if r.magnitude() >= LIMIT {
+                return Err(CheckError::Overflow {
+                    name: q.name.clone(),
+                    bound: r.magnitude().unsigned_abs(),
+                });
+            }
+            if let Left::Cells(cells) = &q.left {
+                let bits: Vec<u32> = cells.iter().map(|(_, s)| digit_bits(c, e, *s)).collect();
+                let mut next = 1i64;
+                for ((k, _), bits) in cells.iter().zip(&bits) {
+                    if *k != next || *bits > 30 {
+                        return Err(CheckError::Digits { name: q.name.clone() });
+                    }
+                    next = k
+                        .checked_shl(*bits)
+                        .filter(|&n| n <= 1 << 30)
+                        .ok_or(CheckError::Digits { name: q.name.clone() })?;
+                }
+                if r.lo < 0 || r.hi >= i128::from(next) {
+                    return Err(CheckError::Unrepresentable {
+                        name: q.name.clone(),
+                        lo: r.lo as i64,
+                        hi: r.hi as i64,
+                        max: next - 1,
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bits of a digit: those of its table; a cell without table is bounded by the maximum it is compared with.
+fn digit_bits(c: &Circuit, e: &Entry, segment: u16) -> u32 {
+    match e.segments[segment as usize].table {
+        Some(t) => c.tables[t as usize].log_rows.into(),
+        None => e
+            .sites
+            .iter()
+            .filter(|s| s.index.iter().any(|t| t.segment == segment))
+            .map(|s| u32::from(c.tables[s.table as usize].log_rows))
+            .max()
+            .unwrap_or(31),
+    }
+}

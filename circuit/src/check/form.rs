@@ -1,0 +1,505 @@
+//! Well-formedness: indices, ranks, lengths, the use of iteration axes, and the order of determination.
+
+use alloc::{collections::BTreeSet, string::String, vec, vec::Vec};
+
+use super::CheckError;
+use crate::{
+    Access, AxisMap, Circuit, Entry, Equation, InputKind, Left, Len, Operand, Product, Read, SiteRef, Source, Step,
+};
+
+const MAX_AXES: usize = 24;
+
+fn malformed(name: &str, what: &'static str) -> CheckError {
+    CheckError::Malformed {
+        name: name.into(),
+        what,
+    }
+}
+
+fn require(ok: bool, name: &str, what: &'static str) -> Result<(), CheckError> {
+    if ok { Ok(()) } else { Err(malformed(name, what)) }
+}
+
+/// Checks the whole circuit.
+pub fn check(circuit: &Circuit) -> Result<(), CheckError> {
+    let c = circuit;
+    require(!c.entries.is_empty(), &c.name, "a circuit needs an entry")?;
+    require(
+        c.tables.len() < 1 << 12 && c.weights.len() < 1 << 16,
+        &c.name,
+        "too many tables or weights",
+    )?;
+    for d in &c.dims {
+        require(
+            (1..1 << 24).contains(&d.max),
+            &d.name,
+            "the maximum must be between 1 and 2^24",
+        )?;
+    }
+    for t in &c.tables {
+        require(t.log_rows <= 16, &t.name, "a table has at most 2^16 rows")?;
+        require(t.columns.len() <= 8, &t.name, "a table has at most 8 columns")?;
+        for col in &t.columns {
+            require(col.len() == t.rows(), &t.name, "a column has one value per row")?;
+            require(
+                col.iter().all(|v| v.unsigned_abs() < 1 << 30),
+                &t.name,
+                "table values lie in (-2^30, 2^30)",
+            )?;
+        }
+    }
+    for w in &c.weights {
+        require((2..=16).contains(&w.bits), &w.name, "weights have 2 to 16 bits")?;
+        require(w.outer.len() < MAX_AXES, &w.name, "too many axes")?;
+        let size = w
+            .outer
+            .iter()
+            .try_fold(u64::from(w.row_len), |a, &n| a.checked_mul(n.into()));
+        require(
+            size.is_some_and(|s| s > 0 && s < 1 << 40),
+            &w.name,
+            "a weight has between 1 and 2^40 values",
+        )?;
+    }
+    c.entries.iter().try_for_each(|e| entry(c, e))
+}
+
+fn axes(c: &Circuit, name: &str, axes: &[Len]) -> Result<(), CheckError> {
+    require(axes.len() <= MAX_AXES, name, "too many axes")?;
+    for a in axes {
+        require(a.constant > 0 || !a.per_dim.is_empty(), name, "an axis is empty")?;
+        require(
+            a.per_dim.iter().all(|&(d, k)| (d as usize) < c.dims.len() && k > 0),
+            name,
+            "an unknown run-time dimension",
+        )?;
+    }
+    Ok(())
+}
+
+fn access(name: &str, a: &Access, rank: usize, iterations: usize) -> Result<(), CheckError> {
+    require(
+        a.axes.len() == rank,
+        name,
+        "an access has one map per axis of its tensor",
+    )?;
+    let mut seen = BTreeSet::new();
+    for m in &a.axes {
+        for i in m.iters() {
+            require((i as usize) < iterations, name, "an unknown iteration axis")?;
+            require(seen.insert(i), name, "an iteration axis occurs in two coordinates")?;
+        }
+        if let AxisMap::Affine { offset, parts } = m {
+            require(offset.unsigned_abs() < 1 << 28, name, "an offset is too large")?;
+            require(
+                parts.iter().all(|p| p.1 >= 1 && p.1 < 1 << 28),
+                name,
+                "a stride is not positive",
+            )?;
+        }
+    }
+    for g in &a.gates {
+        require(
+            (g.iter as usize) < iterations && seen.insert(g.iter),
+            name,
+            "a gate on a used or unknown axis",
+        )?;
+    }
+    Ok(())
+}
+
+fn entry(c: &Circuit, e: &Entry) -> Result<(), CheckError> {
+    let small = |n: usize| n < 1 << 16;
+    require(
+        small(e.segments.len()) && small(e.sites.len()) && small(e.equations.len()),
+        &e.name,
+        "too many parts",
+    )?;
+    for i in &e.inputs {
+        axes(c, &i.name, &i.axes)?;
+        require(
+            i.lo <= i.hi && i.lo > -(1 << 30) && i.hi < 1 << 30,
+            &i.name,
+            "an input range is empty or too large",
+        )?;
+        require(
+            i.scale.is_finite() && i.scale > 0.0,
+            &i.name,
+            "a scale must be positive",
+        )?;
+        if let InputKind::Private { segment } = i.kind {
+            let s = e
+                .segments
+                .get(segment as usize)
+                .ok_or_else(|| malformed(&i.name, "an unknown segment"))?;
+            require(
+                s.axes == i.axes && s.table.is_some(),
+                &i.name,
+                "a private input has the axes of its segment",
+            )?;
+        }
+    }
+    for o in &e.outputs {
+        axes(c, &o.name, &o.axes)?;
+        require(
+            o.scale.is_finite() && o.scale > 0.0,
+            &o.name,
+            "a scale must be positive",
+        )?;
+    }
+    for s in &e.segments {
+        axes(c, &s.name, &s.axes)?;
+        require(
+            s.table.is_none_or(|t| (t as usize) < c.tables.len()),
+            &s.name,
+            "an unknown table",
+        )?;
+        require(s.table.is_some() || !s.ranged, &s.name, "a range check needs a table")?;
+    }
+    for s in &e.sites {
+        axes(c, &s.name, &s.axes)?;
+        require((s.table as usize) < c.tables.len(), &s.name, "an unknown table")?;
+        for t in &s.index {
+            let seg = e
+                .segments
+                .get(t.segment as usize)
+                .ok_or_else(|| malformed(&s.name, "an unknown segment"))?;
+            require(
+                t.coefficient.unsigned_abs() <= 1 << 16,
+                &s.name,
+                "a coefficient is too large",
+            )?;
+            access(&s.name, &t.access, seg.axes.len(), s.axes.len())?;
+        }
+    }
+    for q in &e.equations {
+        equation(c, e, q)?;
+    }
+    order(e)
+}
+
+fn source(c: &Circuit, e: &Entry, name: &str, r: &Read, iterations: usize) -> Result<(), CheckError> {
+    require(
+        r.coefficient != 0 && r.coefficient.unsigned_abs() < 1 << 30,
+        name,
+        "a coefficient is zero or too large",
+    )?;
+    let (rank, table) = match r.source {
+        Source::Input(i) => {
+            let i = e
+                .inputs
+                .get(i as usize)
+                .ok_or_else(|| malformed(name, "an unknown input"))?;
+            require(
+                i.kind == InputKind::Public,
+                name,
+                "a private input is read through its segment",
+            )?;
+            (i.axes.len(), None)
+        }
+        Source::Lookup {
+            site: SiteRef::Segment(s),
+            column,
+        } => {
+            let s = e
+                .segments
+                .get(s as usize)
+                .ok_or_else(|| malformed(name, "an unknown segment"))?;
+            (
+                s.axes.len(),
+                Some((
+                    s.table
+                        .ok_or_else(|| malformed(name, "a read of a segment without table"))?,
+                    column,
+                )),
+            )
+        }
+        Source::Lookup {
+            site: SiteRef::Virtual(s),
+            column,
+        } => {
+            let s = e
+                .sites
+                .get(s as usize)
+                .ok_or_else(|| malformed(name, "an unknown site"))?;
+            (s.axes.len(), Some((s.table, column)))
+        }
+    };
+    if let Some((t, column)) = table {
+        require(
+            (column as usize) < c.tables[t as usize].columns.len(),
+            name,
+            "an unknown table column",
+        )?;
+    }
+    access(name, &r.access, rank, iterations)
+}
+
+fn equation(c: &Circuit, e: &Entry, q: &Equation) -> Result<(), CheckError> {
+    let n = &q.name;
+    axes(c, n, &q.out)?;
+    require(q.constant.unsigned_abs() < 1 << 30, n, "a constant is too large")?;
+    match &q.left {
+        Left::Output(o) => {
+            let o = e
+                .outputs
+                .get(*o as usize)
+                .ok_or_else(|| malformed(n, "an unknown output"))?;
+            require(o.axes == q.out, n, "an output has the axes of its equation")?;
+        }
+        Left::Cells(cells) => {
+            require(
+                !cells.is_empty() && cells.len() <= 8,
+                n,
+                "an equation has 1 to 8 digits",
+            )?;
+            for (k, s) in cells {
+                let s = e
+                    .segments
+                    .get(*s as usize)
+                    .ok_or_else(|| malformed(n, "an unknown segment"))?;
+                require(s.axes == q.out, n, "digits have the axes of their equation")?;
+                require((1..1 << 30).contains(k), n, "a digit's coefficient lies in [1, 2^30)")?;
+            }
+        }
+    }
+    for r in &q.reads {
+        axes(c, n, &r.reduce)?;
+        require(q.out.len() + r.reduce.len() <= MAX_AXES, n, "too many axes")?;
+        source(c, e, n, &r.read, q.out.len() + r.reduce.len())?;
+    }
+    q.products.iter().try_for_each(|p| product(c, e, q, p))
+}
+
+fn product(c: &Circuit, e: &Entry, q: &Equation, p: &Product) -> Result<(), CheckError> {
+    let n = &q.name;
+    axes(c, n, &p.group)?;
+    let iterations = q.out.len() + p.group.len();
+    require(iterations <= MAX_AXES, n, "too many axes")?;
+    require(
+        p.coefficient != 0 && p.coefficient.unsigned_abs() < 1 << 30,
+        n,
+        "a coefficient is zero or too large",
+    )?;
+    require(
+        p.shared.windows(2).all(|w| w[0] < w[1]),
+        n,
+        "shared axes are listed in ascending order",
+    )?;
+    require(
+        p.shared.iter().all(|&s| (s as usize) < q.out.len()),
+        n,
+        "an unknown shared axis",
+    )?;
+    let weights = [&p.a, &p.b]
+        .into_iter()
+        .filter(|o| matches!(o, Operand::Weight { .. }))
+        .count();
+    require(weights <= 1, n, "a product has at most one weight")?;
+    let mut used: [BTreeSet<u8>; 2] = [BTreeSet::new(), BTreeSet::new()];
+    for (o, used) in [&p.a, &p.b].into_iter().zip(&mut used) {
+        match o {
+            Operand::One => {}
+            Operand::Reads(reads) => {
+                require(!reads.is_empty(), n, "an operand without reads")?;
+                for r in reads {
+                    source(c, e, n, r, iterations)?;
+                    used.extend(r.access.axes.iter().flat_map(AxisMap::iters));
+                    used.extend(r.access.gates.iter().map(|g| g.iter));
+                }
+            }
+            Operand::Weight { weight, outer } => {
+                let w = c
+                    .weights
+                    .get(*weight as usize)
+                    .ok_or_else(|| malformed(n, "an unknown weight"))?;
+                require(
+                    outer.len() == w.outer.len(),
+                    n,
+                    "a weight has one iteration axis per outer axis",
+                )?;
+                for (&i, &len) in outer.iter().zip(&w.outer) {
+                    require((i as usize) < q.out.len(), n, "an outer axis must be an output axis")?;
+                    require(
+                        q.out[i as usize] == Len::fixed(len as usize),
+                        n,
+                        "an outer axis has the weight's length",
+                    )?;
+                    require(used.insert(i), n, "an outer axis is used twice")?;
+                }
+                let row = if p.group.is_empty() {
+                    let last = *p
+                        .shared
+                        .last()
+                        .ok_or_else(|| malformed(n, "a weight needs a contraction axis"))?;
+                    require(used.insert(last), n, "the contraction axis is also an outer axis")?;
+                    vec![q.out[last as usize].clone()]
+                } else {
+                    p.group.clone()
+                };
+                let len = row.iter().try_fold(1u64, |a, l| {
+                    if l.per_dim.is_empty() {
+                        a.checked_mul(l.constant.into())
+                    } else {
+                        None
+                    }
+                });
+                require(
+                    len == Some(w.row_len.into()),
+                    n,
+                    "the contraction axis has the weight's row length",
+                )?;
+            }
+        }
+    }
+    for i in 0..q.out.len() as u8 {
+        let both = used[0].contains(&i) && used[1].contains(&i);
+        require(
+            !both || p.shared.contains(&i),
+            n,
+            "an output axis used by both factors must be shared",
+        )?;
+    }
+    Ok(())
+}
+
+/// Every segment is determined exactly once, by cells that come before it.
+fn order(e: &Entry) -> Result<(), CheckError> {
+    // When each segment is determined: (step, position); private inputs at 0.
+    let mut at: Vec<Vec<usize>> = vec![Vec::new(); e.segments.len()];
+    for i in &e.inputs {
+        if let InputKind::Private { segment } = i.kind {
+            at[segment as usize].push(0);
+        }
+    }
+    let mut flat = Vec::new();
+    flatten(&e.steps, &mut flat, &e.name)?;
+    let mut equations = BTreeSet::new();
+    let mut sites = BTreeSet::new();
+    for (time, step) in flat.iter().enumerate() {
+        match step {
+            Step::Equation(q) => {
+                let q_ref = e
+                    .equations
+                    .get(*q as usize)
+                    .ok_or_else(|| malformed(&e.name, "a step names an unknown equation"))?;
+                require(equations.insert(*q), &q_ref.name, "an equation is executed twice")?;
+                if let Left::Cells(cells) = &q_ref.left {
+                    cells.iter().for_each(|(_, s)| at[*s as usize].push(time + 1));
+                }
+            }
+            Step::Max { site } => {
+                let s = e
+                    .sites
+                    .get(*site as usize)
+                    .ok_or_else(|| malformed(&e.name, "a step names an unknown site"))?;
+                require(sites.insert(*site), &s.name, "a site is executed twice")?;
+                require(
+                    s.index.len() == 2 && s.index[0].coefficient == 1 && s.index[1].coefficient == -1,
+                    &s.name,
+                    "not a maximum",
+                )?;
+                let m = &s.index[0];
+                let rank = e.segments[m.segment as usize].axes.len();
+                require(
+                    rank <= s.axes.len() && m.access == Access::identity(rank),
+                    &s.name,
+                    "a maximum is indexed by the leading axes",
+                )?;
+                require(
+                    e.segments[m.segment as usize].axes[..] == s.axes[..rank],
+                    &s.name,
+                    "a maximum has the leading axes of its site",
+                )?;
+                at[m.segment as usize].push(time + 1);
+            }
+            Step::Repeat { .. } => {}
+        }
+    }
+    require(
+        equations.len() == e.equations.len(),
+        &e.name,
+        "an equation is never executed",
+    )?;
+    require(sites.len() == e.sites.len(), &e.name, "a site is never executed")?;
+    for (s, times) in e.segments.iter().zip(&at) {
+        if times.len() != 1 {
+            return Err(CheckError::Determined {
+                name: s.name.clone(),
+                times: times.len(),
+            });
+        }
+    }
+    let name_of = |s: SiteRef| -> String {
+        match s {
+            SiteRef::Segment(s) => e.segments[s as usize].name.clone(),
+            SiteRef::Virtual(s) => e.sites[s as usize].name.clone(),
+        }
+    };
+    // When a site's keys are determined: a virtual site with its maximum.
+    let when = |s: SiteRef| match s {
+        SiteRef::Segment(s) => at[s as usize][0],
+        SiteRef::Virtual(s) => e.sites[s as usize]
+            .index
+            .iter()
+            .map(|t| at[t.segment as usize][0])
+            .max()
+            .unwrap_or(0),
+    };
+    for (time, step) in flat.iter().enumerate() {
+        let now = time + 1;
+        let fail = |name: &str, s: SiteRef| CheckError::Order {
+            name: name.into(),
+            source_name: name_of(s),
+        };
+        match step {
+            Step::Equation(q) => {
+                let q = &e.equations[*q as usize];
+                let reads = q.reads.iter().map(|r| &r.read).chain(q.products.iter().flat_map(|p| {
+                    [&p.a, &p.b]
+                        .into_iter()
+                        .flat_map(|o| if let Operand::Reads(r) = o { r.as_slice() } else { &[] })
+                }));
+                for r in reads {
+                    if let Source::Lookup { site, .. } = r.source {
+                        let earlier_block = match r.access.axes.first() {
+                            Some(AxisMap::Before { iter: 0 }) => true,
+                            Some(AxisMap::Affine { offset, parts }) => *offset < 0 && parts[..] == [(0, 1)],
+                            _ => false,
+                        };
+                        if when(site) >= now && !earlier_block {
+                            return Err(fail(&q.name, site));
+                        }
+                    }
+                }
+            }
+            Step::Max { site } => {
+                let s = &e.sites[*site as usize];
+                let source = s.index[1].segment;
+                if at[source as usize][0] >= now {
+                    return Err(fail(&s.name, SiteRef::Segment(source)));
+                }
+            }
+            Step::Repeat { .. } => {}
+        }
+    }
+    Ok(())
+}
+
+/// The steps without repetition; repetitions do not nest.
+fn flatten<'a>(steps: &'a [Step], out: &mut Vec<&'a Step>, name: &str) -> Result<(), CheckError> {
+    for s in steps {
+        match s {
+            Step::Repeat { steps, .. } => {
+                require(
+                    !steps.iter().any(|s| matches!(s, Step::Repeat { .. })),
+                    name,
+                    "repetitions do not nest",
+                )?;
+                out.extend(steps);
+            }
+            s => out.push(s),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! The circuit family: tables, weights, and per entry its cells, equations, public values and execution plan.
+
+use alloc::{string::String, vec::Vec};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Access, Len, RuntimeDim, Table};
+
+/// A circuit family.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Circuit {
+    /// The model's name.
+    pub name: String,
+    /// Run-time dimensions, named in the statement.
+    pub dims: Vec<RuntimeDim>,
+    /// Lookup tables, shared by all entries.
+    pub tables: Vec<Table>,
+    /// Committed weights, shared by all entries.
+    pub weights: Vec<Weight>,
+    /// Ways to run the model (for most models one, `main`).
+    pub entries: Vec<Entry>,
+}
+
+/// A committed integer weight tensor: `outer` axes, then the contraction axis of `row_len`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Weight {
+    /// The name shown to users.
+    pub name: String,
+    /// Lengths of the axes that select a column (repeated block, output channel, …).
+    pub outer: Vec<u32>,
+    /// Length of the contraction axis (flattened).
+    pub row_len: u32,
+    /// Values lie in `[-(2^(bits-1) - 1), 2^(bits-1) - 1]`; at most 16.
+    pub bits: u8,
+    /// For each outer index, Σ_k |w| is at most this; proved at setup.
+    pub column_sum: u64,
+}
+
+/// One way to run the model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its name.
+    pub name: String,
+    /// Inputs, in the order of the statement.
+    pub inputs: Vec<PublicInput>,
+    /// Outputs, in the order of the statement.
+    pub outputs: Vec<PublicOutput>,
+    /// Committed tensors.
+    pub segments: Vec<Segment>,
+    /// Lookups whose index is a linear form of committed cells.
+    pub sites: Vec<VirtualSite>,
+    /// The relations.
+    pub equations: Vec<Equation>,
+    /// How to compute the committed cells and outputs, in order. The proof does not rest on it.
+    pub steps: Vec<Step>,
+}
+
+/// Whether an input is in the statement or committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InputKind {
+    /// In the statement.
+    Public,
+    /// Committed as the index cells of this segment, whose table maps index to value; not in the statement.
+    Private {
+        /// The segment.
+        segment: u16,
+    },
+}
+
+/// An integer input tensor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PublicInput {
+    /// Its name.
+    pub name: String,
+    /// Axes.
+    pub axes: Vec<Len>,
+    /// Real value = integer · scale.
+    pub scale: f64,
+    /// Smallest integer accepted.
+    pub lo: i32,
+    /// Largest integer accepted.
+    pub hi: i32,
+    /// Public or committed.
+    pub kind: InputKind,
+    /// Whether values outside `[lo, hi]` are clamped when an input is quantised, rather than refused.
+    pub clamp: bool,
+}
+
+/// What the entries of an output mean to a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Label {
+    /// Numbers.
+    None,
+    /// Scores over the last axis: report the index of the largest (ties to the lowest).
+    ArgMax,
+}
+
+/// An integer output tensor of the statement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PublicOutput {
+    /// Its name.
+    pub name: String,
+    /// Axes.
+    pub axes: Vec<Len>,
+    /// Real value = integer · scale.
+    pub scale: f64,
+    /// How to report it.
+    pub label: Label,
+}
+
+/// A committed tensor of cells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// The name shown to users.
+    pub name: String,
+    /// Axes.
+    pub axes: Vec<Len>,
+    /// The table whose keys its cells must be; `None` for cells that only occur in virtual lookup indices.
+    pub table: Option<u16>,
+    /// Whether membership is checked for every cell on its own (multiplicities), not only through reads.
+    pub ranged: bool,
+}
+
+/// A linear form's term: `coefficient · segment[access(x)]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormTerm {
+    /// Factor.
+    pub coefficient: i32,
+    /// The committed tensor.
+    pub segment: u16,
+    /// From the site's axes to the segment's cells.
+    pub access: Access,
+}
+
+/// A lookup whose index `Σ terms` is virtual.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualSite {
+    /// The name shown to users.
+    pub name: String,
+    /// Axes of the lookups.
+    pub axes: Vec<Len>,
+    /// The table.
+    pub table: u16,
+    /// The index.
+    pub index: Vec<FormTerm>,
+    /// As in [`Segment::ranged`].
+    pub ranged: bool,
+}
+
+/// A set of lookups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SiteRef {
+    /// The cells of a segment.
+    Segment(u16),
+    /// A virtual site.
+    Virtual(u16),
+}
+
+/// A tensor that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Source {
+    /// A public input.
+    Input(u16),
+    /// Column `column` of the table at the looked-up keys.
+    Lookup {
+        /// The lookups.
+        site: SiteRef,
+        /// The table's column.
+        column: u8,
+    },
+}
+
+/// `coefficient · source[access(x)]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Read {
+    /// Factor.
+    pub coefficient: i32,
+    /// The tensor.
+    pub source: Source,
+    /// From iterations to its cells.
+    pub access: Access,
+}
+
+/// `Σ over the reduction axes of read`, for iterations `out ++ reduce`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reads {
+    /// Lengths of the summed axes.
+    pub reduce: Vec<Len>,
+    /// What is summed.
+    pub read: Read,
+}
+
+/// A factor of a product.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Operand {
+    /// The constant 1.
+    One,
+    /// A sum of reads; iterations are `out ++ group`.
+    Reads(Vec<Read>),
+    /// A weight; its outer axes are the listed iteration axes, its contraction axis the flattened group, or the last
+    /// shared axis when the group is empty.
+    Weight {
+        /// The weight.
+        weight: u16,
+        /// Output axes that index its outer axes, in order.
+        outer: Vec<u8>,
+    },
+}
+
+/// `coefficient · Σ_group a · b`. An output axis used by both factors must be `shared`: it stays inside the sumcheck.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    /// Factor.
+    pub coefficient: i32,
+    /// Output axes kept in the sum (with eq), in ascending order.
+    pub shared: Vec<u8>,
+    /// Contracted axes, flattened row-major into one.
+    pub group: Vec<Len>,
+    /// First factor.
+    pub a: Operand,
+    /// Second factor.
+    pub b: Operand,
+}
+
+/// The left side of an equation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Left {
+    /// `Σ coefficient · cell`, segments with the equation's own axes, coefficients positive and ascending.
+    Cells(Vec<(i64, u16)>),
+    /// A public output.
+    Output(u16),
+}
+
+/// `left = constant + Σ reads + Σ products`, for every output index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Equation {
+    /// The name shown to users (the layer).
+    pub name: String,
+    /// Output axes.
+    pub out: Vec<Len>,
+    /// Left side.
+    pub left: Left,
+    /// Added on the right.
+    pub constant: i64,
+    /// Linear terms.
+    pub reads: Vec<Reads>,
+    /// Bilinear terms.
+    pub products: Vec<Product>,
+}
+
+/// One step of execution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// Evaluates the right side of an equation and splits it into the digits of its left side, most significant
+    /// digit last: each digit but the last is reduced modulo the ratio of neighbouring coefficients. Writes outputs
+    /// whole.
+    Equation(u16),
+    /// `max_cells[x] = max over the site's trailing axes of source[…]`, for a site whose index is `max - source`.
+    Max {
+        /// The site; its index is `+1 · maximum`, `-1 · source`, in this order.
+        site: u16,
+    },
+    /// Runs `steps` for `l = 0 .. count` at index `l` of every output axis 0.
+    Repeat {
+        /// Number of repetitions.
+        count: u32,
+        /// The steps.
+        steps: Vec<Step>,
+    },
+}
+
+impl Circuit {
+    /// The entry named `name`.
+    pub fn entry(&self, name: &str) -> Option<usize> {
+        self.entries.iter().position(|e| e.name == name)
+    }
+}
+
+impl Equation {
+    /// The lengths of the iteration axes of a product: output axes, then the group.
+    pub fn iterations(&self, extra: &[Len]) -> Vec<Len> {
+        self.out.iter().chain(extra).cloned().collect()
+    }
+}

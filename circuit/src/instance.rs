@@ -1,0 +1,419 @@
+//! A circuit family at given run-time dimensions: concrete shapes and the layout of everything that is committed.
+//!
+//! Three flat spaces are laid out here, alike for prover and verifier:
+//! - **witness**: the committed cells of all segments, those with a table first;
+//! - **leaves** of the LogUp fraction tree: the looked-up witness cells at their own positions, then the virtual
+//!   sites, then the used tables (one leaf per key);
+//! - **channels**: what is committed per table after the claims are known: a multiplicity vector (for sites checked
+//!   cell by cell), and for each column that is read a pushforward vector of extension elements.
+
+use alloc::{collections::BTreeSet, string::String, vec::Vec};
+
+use crate::{BlockLayout, Circuit, Entry, Equation, Len, Operand, SiteRef, Source, Table, bits_for};
+
+/// Why a circuit cannot be instantiated.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InstanceError {
+    /// No such entry.
+    #[error("the circuit has no entry number {0}")]
+    Entry(usize),
+    /// The number of run-time dimensions differs.
+    #[error("the circuit has {expected} run-time dimensions, {given} were given")]
+    DimCount {
+        /// Of the circuit.
+        expected: usize,
+        /// In the request.
+        given: usize,
+    },
+    /// A dimension is zero or beyond the maximum for which bounds are proved.
+    #[error("run-time dimension '{name}' is {value}, the circuit allows 1 to {max}")]
+    DimRange {
+        /// The dimension.
+        name: String,
+        /// Its value.
+        value: u32,
+        /// Its declared maximum.
+        max: u32,
+    },
+    /// A tensor is empty or too large.
+    #[error("'{name}' has an empty axis or more than 2^28 cells at these dimensions")]
+    Size {
+        /// The tensor.
+        name: String,
+    },
+}
+
+/// What is committed for a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChannelKind {
+    /// How often each key is looked up by sites checked cell by cell (base field).
+    Multiplicity,
+    /// The pushforward of the claims on this column (extension field).
+    Column(u8),
+}
+
+/// A vector over the keys of a table, committed after the claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channel {
+    /// The table.
+    pub table: u16,
+    /// What it counts.
+    pub kind: ChannelKind,
+    /// Power of the channel challenge that multiplies it in the fraction tree.
+    pub theta: u32,
+    /// Position of its first cell in the committed pushforward cells; extension vectors are four consecutive base
+    /// vectors of the table's length.
+    pub cells_offset: usize,
+    /// Position in the space of column channels (only for columns).
+    pub column_offset: usize,
+}
+
+/// The lookups of one site in the leaf space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteShape {
+    /// Which lookups.
+    pub site: SiteRef,
+    /// The table.
+    pub table: u16,
+    /// Whether each is counted in the table's multiplicities.
+    pub ranged: bool,
+    /// Position in the leaf space.
+    pub layout: BlockLayout,
+}
+
+/// A family at given dimensions.
+#[derive(Debug, Clone)]
+pub struct Instance<'c> {
+    /// The family.
+    pub circuit: &'c Circuit,
+    /// Index of the entry.
+    pub entry_index: usize,
+    /// The entry.
+    pub entry: &'c Entry,
+    /// Values of the run-time dimensions.
+    pub dims: Vec<u32>,
+    /// Shapes of the inputs.
+    pub inputs: Vec<Vec<usize>>,
+    /// Shapes of the outputs.
+    pub outputs: Vec<Vec<usize>>,
+    /// Witness layout of each segment.
+    pub segments: Vec<BlockLayout>,
+    /// Length of the witness, gaps included.
+    pub cells: usize,
+    /// All lookups: segments with a table, then virtual sites.
+    pub sites: Vec<SiteShape>,
+    /// Used tables with their leaf offset, largest first.
+    pub tables: Vec<(u16, usize)>,
+    /// Length of the leaf space, gaps included.
+    pub leaves: usize,
+    /// Committed vectors per table.
+    pub channels: Vec<Channel>,
+    /// Number of pushforward cells (base field).
+    pub channel_cells: usize,
+    /// Length of the space of column channels.
+    pub column_cells: usize,
+}
+
+const MAX_CELLS: usize = 1 << 28;
+
+fn shape(name: &str, axes: &[Len], dims: &[u32]) -> Result<Vec<usize>, InstanceError> {
+    let err = || InstanceError::Size { name: name.into() };
+    let lens = axes
+        .iter()
+        .map(|l| l.at(dims).filter(|&n| n > 0))
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(err)?;
+    let size = lens.iter().try_fold(1usize, |a, &n| a.checked_mul(n)).ok_or_else(err)?;
+    if size > MAX_CELLS { Err(err()) } else { Ok(lens) }
+}
+
+fn align(at: usize, block_bits: u32) -> usize {
+    at.next_multiple_of(1 << block_bits)
+}
+
+fn largest_block(layouts: &[BlockLayout]) -> u32 {
+    layouts.iter().map(BlockLayout::block_bits).max().unwrap_or(0)
+}
+
+/// Every (site, column) that an entry's equations read.
+fn columns_read(entry: &Entry) -> BTreeSet<(SiteRef, u8)> {
+    let mut out = BTreeSet::new();
+    let mut note = |s: &Source| {
+        if let Source::Lookup { site, column } = s {
+            out.insert((*site, *column));
+        }
+    };
+    for e in &entry.equations {
+        e.reads.iter().for_each(|r| note(&r.read.source));
+        for p in &e.products {
+            for o in [&p.a, &p.b] {
+                if let Operand::Reads(reads) = o {
+                    reads.iter().for_each(|r| note(&r.source));
+                }
+            }
+        }
+    }
+    out
+}
+
+impl Circuit {
+    /// The family at dimensions `dims`.
+    pub fn instantiate(&self, entry: usize, dims: &[u32]) -> Result<Instance<'_>, InstanceError> {
+        let entry_index = entry;
+        let entry = self.entries.get(entry).ok_or(InstanceError::Entry(entry))?;
+        if dims.len() != self.dims.len() {
+            return Err(InstanceError::DimCount {
+                expected: self.dims.len(),
+                given: dims.len(),
+            });
+        }
+        for (d, &value) in self.dims.iter().zip(dims) {
+            if value == 0 || value > d.max {
+                return Err(InstanceError::DimRange {
+                    name: d.name.clone(),
+                    value,
+                    max: d.max,
+                });
+            }
+        }
+        let inputs = entry
+            .inputs
+            .iter()
+            .map(|i| shape(&i.name, &i.axes, dims))
+            .collect::<Result<Vec<_>, _>>()?;
+        let outputs = entry
+            .outputs
+            .iter()
+            .map(|o| shape(&o.name, &o.axes, dims))
+            .collect::<Result<Vec<_>, _>>()?;
+        for e in &entry.equations {
+            shape(&e.name, &e.out, dims)?;
+            for r in &e.reads {
+                shape(&e.name, &e.iterations(&r.reduce), dims)?;
+            }
+            for p in &e.products {
+                shape(&e.name, &p.group, dims)?;
+            }
+        }
+
+        // Witness: segments with a table first, so that their positions are also their leaves.
+        let mut segments = Vec::with_capacity(entry.segments.len());
+        for s in &entry.segments {
+            segments.push(BlockLayout::new(shape(&s.name, &s.axes, dims)?));
+        }
+        let mut end = 0;
+        let mut looked_up = 0;
+        for with_table in [true, false] {
+            let ids: Vec<usize> = (0..segments.len())
+                .filter(|&i| entry.segments[i].table.is_some() == with_table)
+                .collect();
+            let mut part: Vec<BlockLayout> = ids.iter().map(|&i| segments[i].clone()).collect();
+            let start = align(end, largest_block(&part));
+            end = BlockLayout::place(&mut part, start);
+            ids.into_iter().zip(part).for_each(|(i, l)| segments[i] = l);
+            if with_table {
+                looked_up = end;
+            }
+        }
+        let cells = end;
+        if cells > MAX_CELLS {
+            return Err(InstanceError::Size {
+                name: "the witness".into(),
+            });
+        }
+
+        // Leaves: looked-up cells, virtual sites, tables.
+        let mut sites: Vec<SiteShape> = entry
+            .segments
+            .iter()
+            .zip(&segments)
+            .enumerate()
+            .filter_map(|(i, (s, l))| {
+                Some(SiteShape {
+                    site: SiteRef::Segment(i as u16),
+                    table: s.table?,
+                    ranged: s.ranged,
+                    layout: l.clone(),
+                })
+            })
+            .collect();
+        let mut virtuals = Vec::with_capacity(entry.sites.len());
+        for s in &entry.sites {
+            virtuals.push(BlockLayout::new(shape(&s.name, &s.axes, dims)?));
+        }
+        let start = if virtuals.is_empty() {
+            looked_up
+        } else {
+            align(looked_up, largest_block(&virtuals))
+        };
+        let mut at = BlockLayout::place(&mut virtuals, start);
+        for (i, (s, layout)) in entry.sites.iter().zip(virtuals).enumerate() {
+            sites.push(SiteShape {
+                site: SiteRef::Virtual(i as u16),
+                table: s.table,
+                ranged: s.ranged,
+                layout,
+            });
+        }
+        let used: BTreeSet<u16> = sites.iter().map(|s| s.table).collect();
+        let mut used: Vec<u16> = used.into_iter().collect();
+        used.sort_by_key(|&t| core::cmp::Reverse(self.tables[t as usize].log_rows));
+        if let Some(&first) = used.first() {
+            at = align(at, self.tables[first as usize].log_rows.into());
+        }
+        let mut tables = Vec::with_capacity(used.len());
+        for t in used {
+            tables.push((t, at));
+            at += self.tables[t as usize].rows();
+        }
+
+        // Channels, in the order of the tables (largest first), so that every vector is aligned.
+        let read = columns_read(entry);
+        let (mut channels, mut channel_cells, mut column_cells) = (Vec::new(), 0, 0);
+        for &(table, _) in &tables {
+            let rows = self.tables[table as usize].rows();
+            let mut theta = 0;
+            if sites.iter().any(|s| s.table == table && s.ranged) {
+                channels.push(Channel {
+                    table,
+                    kind: ChannelKind::Multiplicity,
+                    theta,
+                    cells_offset: channel_cells,
+                    column_offset: 0,
+                });
+                channel_cells += rows;
+                theta += 1;
+            }
+            let columns: BTreeSet<u8> = read
+                .iter()
+                .filter(|(site, _)| sites.iter().any(|s| s.site == *site && s.table == table))
+                .map(|r| r.1)
+                .collect();
+            for column in columns {
+                let kind = ChannelKind::Column(column);
+                channels.push(Channel {
+                    table,
+                    kind,
+                    theta,
+                    cells_offset: channel_cells,
+                    column_offset: column_cells,
+                });
+                channel_cells += 4 * rows;
+                column_cells += rows;
+                theta += 1;
+            }
+        }
+        Ok(Instance {
+            circuit: self,
+            entry_index,
+            entry,
+            dims: dims.to_vec(),
+            inputs,
+            outputs,
+            segments,
+            cells,
+            sites,
+            tables,
+            leaves: at,
+            channels,
+            channel_cells,
+            column_cells,
+        })
+    }
+}
+
+impl<'c> Instance<'c> {
+    /// Concrete lengths of axes (which instantiation has checked).
+    pub fn lens(&self, axes: &[Len]) -> Vec<usize> {
+        axes.iter().map(|l| l.at(&self.dims).unwrap_or(0)).collect()
+    }
+
+    /// Shape of an equation's output.
+    pub fn out(&self, e: &Equation) -> Vec<usize> {
+        self.lens(&e.out)
+    }
+
+    /// The table with this id.
+    pub fn table(&self, id: u16) -> &'c Table {
+        &self.circuit.tables[id as usize]
+    }
+
+    /// The site's shape in the leaf space.
+    pub fn site(&self, site: SiteRef) -> Option<&SiteShape> {
+        self.sites.iter().find(|s| s.site == site)
+    }
+
+    /// The channel of (table, kind).
+    pub fn channel(&self, table: u16, kind: ChannelKind) -> Option<&Channel> {
+        self.channels.iter().find(|c| c.table == table && c.kind == kind)
+    }
+
+    /// Shape of a source tensor.
+    pub fn source_shape(&self, source: Source) -> Vec<usize> {
+        match source {
+            Source::Input(i) => self.inputs[i as usize].clone(),
+            Source::Lookup { site, .. } => self.site(site).map(|s| s.layout.shape.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Number of lookups.
+    pub fn lookups(&self) -> usize {
+        self.sites.iter().map(|s| s.layout.len()).sum()
+    }
+}
+
+/// The layout of all weights in one committed matrix: rows are the low bits of the contraction axis; columns are the
+/// outer axes and the high part of the contraction axis, blocked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WeightLayout {
+    /// log2 of the number of rows.
+    pub row_bits: u32,
+    /// Per weight, the layout over `outer ++ [high part of the contraction axis]`.
+    pub columns: Vec<BlockLayout>,
+    /// Number of columns used.
+    pub used_columns: usize,
+}
+
+impl WeightLayout {
+    /// The layout of a circuit's weights. It depends on the family alone: `row_bits` weighs opened columns (2^r
+    /// cells each) against columns (which the recursion carries) and cells lost to padding the contraction axis.
+    pub fn new(circuit: &Circuit) -> Self {
+        let with = |row_bits: u32| {
+            let mut columns: Vec<BlockLayout> = circuit
+                .weights
+                .iter()
+                .map(|w| {
+                    let high = (w.row_len as usize).div_ceil(1 << row_bits);
+                    BlockLayout::new(w.outer.iter().map(|&n| n as usize).chain([high]).collect())
+                })
+                .collect();
+            let used_columns = BlockLayout::place(&mut columns, 0);
+            Self {
+                row_bits,
+                columns,
+                used_columns,
+            }
+        };
+        let cost = |l: &Self| {
+            let opened = 440u64 << l.row_bits;
+            let carried = 1760u64 << bits_for(l.used_columns).div_ceil(3);
+            opened + carried + ((l.used_columns as u64) << l.row_bits) / 64
+        };
+        (0..=10u32).map(with).min_by_key(cost).unwrap_or(Self {
+            row_bits: 0,
+            columns: Vec::new(),
+            used_columns: 0,
+        })
+    }
+
+    /// log2 of the number of message columns.
+    pub fn log_columns(&self) -> u32 {
+        bits_for(self.used_columns) as u32
+    }
+
+    /// Index of the cell (row, column) of weight `w` at row-major `(outer.., k)`: `(column position, row)` for every
+    /// outer index and high part in order.
+    pub fn column_positions(&self, w: usize) -> Vec<usize> {
+        self.columns[w].positions()
+    }
+}
