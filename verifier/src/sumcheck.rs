@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use num_traits::{One, Zero};
 
-use crate::field::{FieldExpOps, M31, QM31};
+use crate::field::{M31, QM31};
 use crate::transcript::{Channel, ReadError};
 
 /// What is left of a sumcheck: the point, and the value the summed polynomial must have there.

@@ -3,6 +3,9 @@
 //! `naive` is plain loops and the oracle; `cpu` is SIMD (chosen at run time) and rayon. Swapping one for another
 //! changes no byte of a proof.
 
+pub mod cpu;
+pub mod naive;
+
 use mlc_verifier::field::{M31, QM31};
 
 /// Device buffers of field elements.
@@ -20,6 +23,8 @@ pub trait Columns: Sync {
     fn host_base(&self, values: &Self::Base) -> Vec<M31>;
     /// Downloads an extension vector.
     fn host_ext(&self, values: &Self::Ext) -> Vec<QM31>;
+    /// Length of a base vector.
+    fn base_len(&self, values: &Self::Base) -> usize;
     /// Length of an extension vector.
     fn ext_len(&self, values: &Self::Ext) -> usize;
     /// Embeds a base vector in the extension.
