@@ -7,6 +7,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod commitment;
 pub mod field;
 pub mod sumcheck;
 pub mod transcript;
