@@ -1,0 +1,521 @@
+//! Multilinear functionals induced by accesses, evaluated axis by axis.
+//!
+//! A read at a random point is a linear functional of the tensor read: `Σ_x w(x) · tensor[access(x)]`, where the
+//! weight `w` of an iteration is `core[c(x)] · Π_a local_a[x_a]`: each iteration axis is cut into a *core* index (its
+//! high bits) and a *local* index (its low bits), with a product weight on the local parts and any weight at all on
+//! the core. An axis bound to a challenge point is all local (`eq(ρ, ·)`); an axis of a flattened contraction group is
+//! all core; an axis of a blocked leaf layout is both.
+//!
+//! Because an access factors over the tensor's axes, such a functional is pushed forward one axis at a time
+//! ([`push`]), at a cost of about the sum of the axis lengths times the core size; the verifier never touches cells.
+
+use alloc::{vec, vec::Vec};
+
+use mlc_circuit::{Access, AxisMap, BlockLayout, bits_for};
+use num_traits::{One, Zero};
+
+use crate::field::{QM31, eq_index, eq_points, eq_table};
+
+/// The weights of one axis.
+#[derive(Debug, Clone)]
+pub struct AxisWeights {
+    /// Length of the axis.
+    pub len: usize,
+    /// Number of local bits.
+    pub shift: u32,
+    /// Weight by local index.
+    pub local: Vec<QM31>,
+}
+
+impl AxisWeights {
+    /// `eq(point, ·)`.
+    pub fn point(point: &[QM31], len: usize) -> Self {
+        Self {
+            len,
+            shift: bits_for(len) as u32,
+            local: eq_table(point, len),
+        }
+    }
+
+    /// Weight 1 everywhere: a summed axis.
+    pub fn ones(len: usize) -> Self {
+        Self {
+            len,
+            shift: bits_for(len) as u32,
+            local: vec![QM31::one(); len],
+        }
+    }
+
+    /// One iteration of weight 1: an axis that plays no part.
+    pub fn unit() -> Self {
+        Self {
+            len: 1,
+            shift: 0,
+            local: vec![QM31::one()],
+        }
+    }
+
+    /// All core.
+    pub fn explicit(len: usize) -> Self {
+        Self {
+            len,
+            shift: 0,
+            local: vec![QM31::one()],
+        }
+    }
+
+    /// Low bits weighted by `eq(low point, ·)`, high bits core.
+    pub fn blocked(low_point: &[QM31], len: usize) -> Self {
+        Self {
+            len,
+            shift: low_point.len() as u32,
+            local: eq_table(low_point, 1 << low_point.len()),
+        }
+    }
+
+    /// Number of core indices.
+    pub fn core(&self) -> usize {
+        self.len.div_ceil(1 << self.shift)
+    }
+
+    fn at(&self, x: usize) -> (usize, QM31) {
+        (x >> self.shift, self.local[x & ((1 << self.shift) - 1)])
+    }
+}
+
+/// Weights of all iteration axes.
+#[derive(Debug, Clone)]
+pub struct Weighting {
+    /// Per axis.
+    pub axes: Vec<AxisWeights>,
+    /// Row-major over the core indices of all axes.
+    pub core: Vec<QM31>,
+}
+
+impl Weighting {
+    /// A product weighting: every axis all local.
+    pub fn product(axes: Vec<AxisWeights>) -> Self {
+        debug_assert!(axes.iter().all(|a| a.core() == 1));
+        Self {
+            axes,
+            core: vec![QM31::one()],
+        }
+    }
+
+    /// The weights `eq(point, position)` of a blocked tensor's cells.
+    pub fn layout(layout: &BlockLayout, point: &[QM31]) -> Self {
+        let split = Split::new(layout, point);
+        let axes = layout
+            .shape
+            .iter()
+            .zip(&split.low)
+            .map(|(&n, low)| AxisWeights::blocked(low, n))
+            .collect();
+        Self {
+            axes,
+            core: split.blocks,
+        }
+    }
+}
+
+/// A point of the flat space, cut along a blocked layout.
+struct Split<'p> {
+    /// Per axis, the challenges of its low bits.
+    low: Vec<&'p [QM31]>,
+    /// `eq(high point, block)` for each of the layout's blocks.
+    blocks: Vec<QM31>,
+}
+
+impl<'p> Split<'p> {
+    fn new(layout: &BlockLayout, point: &'p [QM31]) -> Self {
+        let block_bits = layout.block_bits() as usize;
+        let (high, mut rest) = point.split_at(point.len() - block_bits);
+        let low = layout
+            .low_bits
+            .iter()
+            .map(|&k| {
+                let (a, b) = rest.split_at(k as usize);
+                rest = b;
+                a
+            })
+            .collect();
+        let count = layout.len() >> block_bits;
+        Self {
+            low,
+            blocks: eq_range(high, layout.offset >> block_bits, count),
+        }
+    }
+}
+
+/// `eq(point, i)` for `start <= i < start + count`.
+pub fn eq_range(point: &[QM31], start: usize, count: usize) -> Vec<QM31> {
+    fn walk(point: &[QM31], acc: QM31, base: usize, from: usize, to: usize, out: &mut Vec<QM31>) {
+        let size = 1usize << point.len();
+        if base + size <= from || base >= to {
+            return;
+        }
+        match point.split_first() {
+            None => out.push(acc),
+            Some((&r, rest)) => {
+                let hi = acc * r;
+                walk(rest, acc - hi, base, from, to, out);
+                walk(rest, hi, base + size / 2, from, to, out);
+            }
+        }
+    }
+    let mut out = Vec::with_capacity(count);
+    walk(point, QM31::one(), 0, start, start + count, &mut out);
+    out
+}
+
+/// `Σ_positions eq(point, position)` over a tensor's cells.
+pub fn mass(layout: &BlockLayout, point: &[QM31]) -> QM31 {
+    Split::new(layout, point)
+        .blocks
+        .into_iter()
+        .fold(QM31::zero(), |a, b| a + b)
+}
+
+/// `Σ_positions eq(a, position) · eq(b, position)` over a tensor's cells; `a` and `b` may have different lengths
+/// (the shorter space is the start of the longer one).
+pub fn joint_mass(layout: &BlockLayout, a: &[QM31], b: &[QM31]) -> QM31 {
+    let k = layout.block_bits() as usize;
+    let (sa, sb) = (Split::new(layout, a), Split::new(layout, b));
+    let low = eq_points(&a[a.len() - k..], &b[b.len() - k..]);
+    low * sa
+        .blocks
+        .iter()
+        .zip(&sb.blocks)
+        .fold(QM31::zero(), |acc, (&x, &y)| acc + x * y)
+}
+
+/// The sum of an axis' weights by core index, restricted to `x == at` where gated.
+fn total(axis: &AxisWeights, gate: Option<u32>) -> Vec<(usize, usize, QM31)> {
+    let mut out = vec![QM31::zero(); axis.core()];
+    match gate {
+        Some(at) if (at as usize) < axis.len => {
+            let (c, w) = axis.at(at as usize);
+            out[c] += w;
+        }
+        Some(_) => {}
+        None => (0..axis.len).for_each(|x| {
+            let (c, w) = axis.at(x);
+            out[c] += w;
+        }),
+    }
+    out.into_iter().enumerate().map(|(c, w)| (c, 0, w)).collect()
+}
+
+/// The sparse matrix of one coordinate: (flattened core index of its iteration axes, core index of the target, weight).
+pub fn axis_matrix(map: &AxisMap, from: &[&AxisWeights], to: &AxisWeights) -> Vec<(usize, usize, QM31)> {
+    let lens: Vec<usize> = from.iter().map(|a| a.len).collect();
+    let mut entries: Vec<(usize, usize, QM31)> = Vec::new();
+    map.for_each(&lens, to.len, |x, y| {
+        let (h, mut w) = to.at(y);
+        let mut c = 0;
+        for (a, &x) in from.iter().zip(x) {
+            let (ca, wa) = a.at(x);
+            c = c * a.core() + ca;
+            w *= wa;
+        }
+        match entries.last_mut() {
+            Some(e) if e.0 == c && e.1 == h => e.2 += w,
+            _ => entries.push((c, h, w)),
+        }
+    });
+    entries
+}
+
+/// A dense tensor of extension elements whose axes are labelled.
+struct Labelled {
+    labels: Vec<usize>,
+    sizes: Vec<usize>,
+    data: Vec<QM31>,
+}
+
+impl Labelled {
+    /// Replaces the axes `used` by one axis `label` of size `size` (at the end), through a sparse matrix from their
+    /// flattened index (in the order of `used`).
+    fn apply(&mut self, used: &[usize], label: usize, size: usize, matrix: &[(usize, usize, QM31)]) {
+        let mut strides = vec![1usize; self.sizes.len()];
+        for a in (0..self.sizes.len().saturating_sub(1)).rev() {
+            strides[a] = strides[a + 1] * self.sizes[a + 1];
+        }
+        let offsets = |axes: &[usize]| {
+            let mut out = vec![0usize];
+            for &a in axes {
+                out = out
+                    .iter()
+                    .flat_map(|&o| (0..self.sizes[a]).map(move |i| (o, i)))
+                    .map(|(o, i)| o + i * strides[a])
+                    .collect();
+            }
+            out
+        };
+        let axis_of = |l: &usize| self.labels.iter().position(|m| m == l).unwrap_or(usize::MAX);
+        let used_axes: Vec<usize> = used.iter().map(axis_of).collect();
+        let rest_axes: Vec<usize> = (0..self.sizes.len()).filter(|a| !used_axes.contains(a)).collect();
+        let (used_offsets, rest_offsets) = (offsets(&used_axes), offsets(&rest_axes));
+        let mut data = vec![QM31::zero(); rest_offsets.len() * size];
+        for (r, &base) in rest_offsets.iter().enumerate() {
+            let row = &mut data[r * size..(r + 1) * size];
+            for &(c, h, w) in matrix {
+                row[h] += self.data[base + used_offsets[c]] * w;
+            }
+        }
+        self.labels = rest_axes.iter().map(|&a| self.labels[a]).chain([label]).collect();
+        self.sizes = rest_axes.iter().map(|&a| self.sizes[a]).chain([size]).collect();
+        self.data = data;
+    }
+}
+
+/// The functional's weights on the target, row-major over the core indices of `to`: entry `h` is
+/// `Σ_{x, y = access(x), core(y) = h} w(x) · local_to(y)`.
+pub fn push(access: &Access, from: &Weighting, to: &[AxisWeights]) -> Vec<QM31> {
+    const TARGET: usize = 1 << 16;
+    let mut t = Labelled {
+        labels: (0..from.axes.len()).collect(),
+        sizes: from.axes.iter().map(AxisWeights::core).collect(),
+        data: from.core.clone(),
+    };
+    for (i, axis) in from.axes.iter().enumerate() {
+        if !access.uses(i as u8) {
+            t.apply(&[i], TARGET - 1, 1, &total(axis, access.gate(i as u8)));
+            // Drop the axis of size 1 just added.
+            t.labels.pop();
+            t.sizes.pop();
+        }
+    }
+    for (k, (map, to)) in access.axes.iter().zip(to).enumerate() {
+        let used: Vec<usize> = map.iters().iter().map(|&i| i as usize).collect();
+        let weights: Vec<&AxisWeights> = used.iter().map(|&i| &from.axes[i]).collect();
+        t.apply(&used, TARGET + k, to.core(), &axis_matrix(map, &weights, to));
+    }
+    t.data
+}
+
+/// The functional's multilinear extension over the flat space of `layout`, at `z`.
+pub fn evaluate(access: &Access, from: &Weighting, layout: &BlockLayout, z: &[QM31]) -> QM31 {
+    let split = Split::new(layout, z);
+    let to: Vec<AxisWeights> = layout
+        .shape
+        .iter()
+        .zip(&split.low)
+        .map(|(&n, low)| AxisWeights::blocked(low, n))
+        .collect();
+    push(access, from, &to)
+        .iter()
+        .zip(&split.blocks)
+        .fold(QM31::zero(), |acc, (&f, &b)| acc + f * b)
+}
+
+/// The functional's weights on every cell, row-major.
+pub fn dense(access: &Access, from: &Weighting, shape: &[usize]) -> Vec<QM31> {
+    let to: Vec<AxisWeights> = shape.iter().map(|&n| AxisWeights::explicit(n)).collect();
+    push(access, from, &to)
+}
+
+/// `Σ_{x < len} eq(point, x)`.
+pub fn prefix_mass(point: &[QM31], len: usize) -> QM31 {
+    // Walk the bits of `len`: each 1 bit closes a subcube below it.
+    let n = point.len();
+    if len >= 1 << n {
+        return QM31::one();
+    }
+    let mut acc = QM31::zero();
+    let mut path = QM31::one();
+    for (k, &r) in point.iter().enumerate() {
+        if (len >> (n - 1 - k)) & 1 == 1 {
+            acc += path * (QM31::one() - r);
+            path *= r;
+        } else {
+            path *= QM31::one() - r;
+        }
+    }
+    acc
+}
+
+/// Cuts `point` into one piece per axis, of `bits_for(len)` challenges each; the pieces are its start.
+pub fn split_point<'p>(mut point: &'p [QM31], lens: &[usize]) -> Vec<&'p [QM31]> {
+    lens.iter()
+        .map(|&n| {
+            let (a, b) = point.split_at(bits_for(n));
+            point = b;
+            a
+        })
+        .collect()
+}
+
+/// `eq(point, index)` where the index's low bits are left to `rest`: helper for aligned vectors in a flat space.
+pub fn block_weight(point: &[QM31], offset: usize, low_bits: usize) -> QM31 {
+    eq_index(&point[..point.len() - low_bits], offset >> low_bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mlc_circuit::Gate;
+
+    fn point(n: usize, seed: u32) -> Vec<QM31> {
+        (0..n as u32)
+            .map(|i| QM31::from_u32_unchecked(seed * 7 + i, 3 * i + seed, 11 + seed * i, i * i + 5))
+            .collect()
+    }
+
+    /// Σ over all iterations, by brute force.
+    fn brute(access: &Access, from: &Weighting, layout: &BlockLayout, z: &[QM31]) -> QM31 {
+        let positions = layout.positions();
+        dense(access, from, &layout.shape)
+            .iter()
+            .zip(positions)
+            .fold(QM31::zero(), |a, (&f, p)| a + f * eq_index(z, p))
+    }
+
+    fn brute_dense(access: &Access, from: &Weighting, shape: &[usize]) -> Vec<QM31> {
+        let mut out = vec![QM31::zero(); shape.iter().product()];
+        let total: usize = from.axes.iter().map(|a| a.len).product();
+        for flat in 0..total {
+            let mut x = vec![0; from.axes.len()];
+            let mut f = flat;
+            for a in (0..x.len()).rev() {
+                x[a] = f % from.axes[a].len;
+                f /= from.axes[a].len;
+            }
+            let (mut c, mut w) = (0, QM31::one());
+            for (a, &x) in from.axes.iter().zip(&x) {
+                let (ca, wa) = a.at(x);
+                c = c * a.core() + ca;
+                w *= wa;
+            }
+            w *= from.core[c];
+            if access.gates.iter().any(|g| x[g.iter as usize] != g.at as usize) {
+                continue;
+            }
+            // All cells this iteration reads (several for `Before`).
+            let mut cells = vec![0usize];
+            for (m, &n) in access.axes.iter().zip(shape) {
+                let ys: Vec<usize> = match m {
+                    AxisMap::Before { iter } => (0..x[*iter as usize].min(n)).collect(),
+                    AxisMap::Affine { offset, parts } => {
+                        let y = *offset as i64 + parts.iter().map(|p| x[p.0 as usize] as i64 * p.1 as i64).sum::<i64>();
+                        if (0..n as i64).contains(&y) {
+                            vec![y as usize]
+                        } else {
+                            vec![]
+                        }
+                    }
+                };
+                cells = cells.iter().flat_map(|&c| ys.iter().map(move |&y| c * n + y)).collect();
+            }
+            for c in cells {
+                out[c] += w;
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn convolution_slices_gates_and_residuals_agree_with_brute_force() {
+        let conv = Access {
+            axes: vec![
+                AxisMap::iter(0),
+                AxisMap::iter(3),
+                AxisMap::Affine {
+                    offset: -1,
+                    parts: vec![(1, 2), (4, 1)],
+                },
+                AxisMap::Affine {
+                    offset: -1,
+                    parts: vec![(2, 1), (5, 2)],
+                },
+            ],
+            gates: vec![],
+        };
+        let (b, y, x, c, ky, kx) = (3, 5, 6, 2, 3, 2);
+        let group = c * ky * kx;
+        let k = point(bits_for(group), 4);
+        let from = Weighting {
+            axes: vec![
+                AxisWeights::point(&point(2, 1), b),
+                AxisWeights::point(&point(3, 2), y),
+                AxisWeights::point(&point(3, 3), x),
+                AxisWeights::explicit(c),
+                AxisWeights::explicit(ky),
+                AxisWeights::explicit(kx),
+            ],
+            core: eq_table(&k, group),
+        };
+        let mut layout = BlockLayout::new(vec![b, c, 10, 7]);
+        layout.offset = 64;
+        assert_eq!(
+            dense(&conv, &from, &layout.shape),
+            brute_dense(&conv, &from, &layout.shape)
+        );
+        let z = point(10, 9);
+        assert_eq!(evaluate(&conv, &from, &layout, &z), brute(&conv, &from, &layout, &z));
+
+        let residual = Access {
+            axes: vec![
+                AxisMap::Before { iter: 0 },
+                AxisMap::Affine {
+                    offset: 1,
+                    parts: vec![(1, 1)],
+                },
+            ],
+            gates: vec![Gate { iter: 2, at: 1 }],
+        };
+        let from = Weighting::product(vec![
+            AxisWeights::point(&point(3, 5), 6),
+            AxisWeights::ones(4),
+            AxisWeights::point(&point(2, 6), 3),
+        ]);
+        let layout = BlockLayout::new(vec![6, 4]);
+        assert_eq!(
+            dense(&residual, &from, &layout.shape),
+            brute_dense(&residual, &from, &layout.shape)
+        );
+        let z = point(5, 2);
+        assert_eq!(
+            evaluate(&residual, &from, &layout, &z),
+            brute(&residual, &from, &layout, &z)
+        );
+    }
+
+    #[test]
+    fn masses_agree_with_sums() {
+        let z = point(6, 3);
+        let y = point(7, 4);
+        let mut l = BlockLayout::new(vec![3, 6]);
+        l.offset = 4;
+        let sum = l.positions().iter().fold(QM31::zero(), |a, &p| a + eq_index(&z, p));
+        assert_eq!(mass(&l, &z), sum);
+        let joint = l
+            .positions()
+            .iter()
+            .fold(QM31::zero(), |a, &p| a + eq_index(&z, p) * eq_index(&y, p));
+        assert_eq!(joint_mass(&l, &z, &y), joint);
+        for len in 0..=64 {
+            let direct = eq_range(&z, 0, len).into_iter().fold(QM31::zero(), |a, b| a + b);
+            assert_eq!(prefix_mass(&z, len), direct);
+        }
+    }
+
+    #[test]
+    fn leaf_weights_push_through_an_access() {
+        // A virtual site over [3, 2] windows reading a tensor of 6 along one axis.
+        let mut site = BlockLayout::new(vec![3, 2]);
+        site.offset = 8;
+        let z = point(4, 8);
+        let access = Access {
+            axes: vec![AxisMap::Affine {
+                offset: 0,
+                parts: vec![(0, 2), (1, 1)],
+            }],
+            gates: vec![],
+        };
+        let from = Weighting::layout(&site, &z);
+        let got = dense(&access, &from, &[6]);
+        let want: Vec<QM31> = site.positions().iter().map(|&p| eq_index(&z, p)).collect();
+        assert_eq!(got, want);
+    }
+}
