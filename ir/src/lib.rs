@@ -16,6 +16,7 @@
 //! | [`recipe`] | what a weight is made of, and the one evaluator |
 //! | [`infer`] | shape and type inference, typed errors |
 //! | [`builder`] | one method per operation |
+//! | [`text`] | the textual form: `Display` and `FromStr` of [`Module`] |
 //!
 //! # A model in Rust
 //!
@@ -76,4 +77,5 @@ pub use recipe::{Recipe, RecipeError, Template, TemplateError, WeightSource};
 pub use shape::{Bindings, Dim, DimError, Shape};
 pub use table::Table;
 pub use tensor::{Tensor, TensorF32};
+pub use text::ParseError;
 pub use types::{Elem, INT_LIMIT, IntType, Span, Stage, Type, Visibility};

@@ -42,11 +42,11 @@ fn parse_term(term: &str, sign: i64) -> Option<Dim> {
     }
 }
 
-/// The name itself where it can name a run-time dimension or a repeat index.
+/// The name itself where it can name a run-time dimension or a repeat index: an identifier that is no float.
 pub(crate) fn dim_name(name: &str) -> Option<&str> {
     let mut bytes = name.bytes();
     let head = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    (head && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')).then_some(name)
+    (head && !matches!(name, "nan" | "inf") && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')).then_some(name)
 }
 
 #[cfg(test)]
