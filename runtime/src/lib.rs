@@ -3,4 +3,6 @@
 //! `prover/` mirrors the verifier crate file by file and is written once against the primitives of `backend/`.
 
 pub mod backend;
+pub mod exec;
 pub mod prover;
+pub mod weights;

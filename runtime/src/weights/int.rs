@@ -1,0 +1,168 @@
+//! The integers of a circuit's weights.
+
+use mlc_circuit::{Circuit, Weight};
+use rayon::prelude::*;
+
+/// One tensor per weight of a circuit, row-major over `outer.., row_len`, within the circuit's bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntWeights {
+    tensors: Vec<Vec<i16>>,
+}
+
+/// Why integers are not the weights of a circuit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WeightsError {
+    /// The number of weights differs.
+    #[error("the circuit has {expected} weights, {given} were given")]
+    Count {
+        /// Of the circuit.
+        expected: usize,
+        /// Given.
+        given: usize,
+    },
+    /// A weight has another number of values than its shape.
+    #[error("weight '{name}' has {expected} values, {given} were given")]
+    Len {
+        /// The weight.
+        name: String,
+        /// Product of its axes.
+        expected: usize,
+        /// Number of values given.
+        given: usize,
+    },
+    /// A value does not fit the declared bits.
+    #[error("weight '{name}' is {value} at position {position}, beyond the {max} that {bits} bits allow")]
+    Magnitude {
+        /// The weight.
+        name: String,
+        /// Row-major position.
+        position: usize,
+        /// The integer.
+        value: i64,
+        /// Largest magnitude.
+        max: i64,
+        /// Declared bits.
+        bits: u8,
+    },
+    /// A column's sum of magnitudes passes the declared bound.
+    #[error("weight '{name}': the magnitudes of column {column} sum to {sum}, the bound is {bound}")]
+    ColumnSum {
+        /// The weight.
+        name: String,
+        /// Row-major position over the outer axes.
+        column: usize,
+        /// The sum.
+        sum: u64,
+        /// The declared bound.
+        bound: u64,
+    },
+}
+
+/// Number of values of a weight.
+pub(crate) fn weight_len(w: &Weight) -> usize {
+    w.outer.iter().map(|&n| n as usize).product::<usize>() * w.row_len as usize
+}
+
+fn check(w: &Weight, values: &[i16]) -> Result<(), WeightsError> {
+    if values.len() != weight_len(w) {
+        return Err(WeightsError::Len {
+            name: w.name.clone(),
+            expected: weight_len(w),
+            given: values.len(),
+        });
+    }
+    let max = (1i32 << (w.bits - 1)) - 1;
+    let row = w.row_len as usize;
+    // The first failure in order, whatever the threads do.
+    let failure = values
+        .par_chunks_exact(row)
+        .enumerate()
+        .find_map_first(|(column, values)| {
+            if let Some(k) = values.iter().position(|&v| i32::from(v).abs() > max) {
+                return Some(WeightsError::Magnitude {
+                    name: w.name.clone(),
+                    position: column * row + k,
+                    value: values[k].into(),
+                    max: max.into(),
+                    bits: w.bits,
+                });
+            }
+            let sum = values.iter().map(|v| u64::from(v.unsigned_abs())).sum::<u64>();
+            (sum > w.column_sum).then(|| WeightsError::ColumnSum {
+                name: w.name.clone(),
+                column,
+                sum,
+                bound: w.column_sum,
+            })
+        });
+    failure.map_or(Ok(()), Err)
+}
+
+impl IntWeights {
+    /// Weights for a circuit: every magnitude and column sum within its bound.
+    pub fn new(circuit: &Circuit, tensors: Vec<Vec<i16>>) -> Result<Self, WeightsError> {
+        if tensors.len() != circuit.weights.len() {
+            return Err(WeightsError::Count {
+                expected: circuit.weights.len(),
+                given: tensors.len(),
+            });
+        }
+        for (w, values) in circuit.weights.iter().zip(&tensors) {
+            check(w, values)?;
+        }
+        Ok(Self { tensors })
+    }
+
+    /// Weights that are not checked, for provers that lie.
+    pub fn unchecked(tensors: Vec<Vec<i16>>) -> Self {
+        Self { tensors }
+    }
+
+    /// One row-major tensor per weight of the circuit.
+    pub fn tensors(&self) -> &[Vec<i16>] {
+        &self.tensors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn circuit() -> Circuit {
+        Circuit {
+            name: "c".into(),
+            dims: vec![],
+            tables: vec![],
+            weights: vec![Weight {
+                name: "w".into(),
+                outer: vec![2],
+                row_len: 3,
+                bits: 4,
+                column_sum: 12,
+            }],
+            entries: vec![],
+        }
+    }
+
+    #[test]
+    fn bounds_are_checked_in_order() {
+        let c = circuit();
+        assert!(IntWeights::new(&c, vec![vec![7, -5, 0, 4, 4, -4]]).is_ok());
+        let error = |values: Vec<i16>| IntWeights::new(&c, vec![values]).unwrap_err();
+        assert!(matches!(error(vec![1, 2]), WeightsError::Len { given: 2, .. }));
+        assert!(matches!(
+            error(vec![0, 0, 0, 0, -8, 9]),
+            WeightsError::Magnitude {
+                position: 4,
+                value: -8,
+                max: 7,
+                ..
+            }
+        ));
+        assert!(matches!(
+            error(vec![0, 0, 0, 5, 5, 3]),
+            WeightsError::ColumnSum { column: 1, sum: 13, .. }
+        ));
+        assert!(matches!(IntWeights::new(&c, vec![]), Err(WeightsError::Count { .. })));
+    }
+}
