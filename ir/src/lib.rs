@@ -16,6 +16,7 @@
 //! | [`recipe`] | what a weight is made of, and the one evaluator |
 //! | [`infer`] | shape and type inference, typed errors |
 //! | [`builder`] | one method per operation |
+//! | [`mod@verify`] | the IR verifier: the list of invariants, typed violations |
 //! | [`text`] | the textual form: `Display` and `FromStr` of [`Module`] |
 //!
 //! # A model in Rust
@@ -64,6 +65,7 @@ pub mod table;
 pub mod tensor;
 pub mod text;
 pub mod types;
+pub mod verify;
 
 pub use builder::GraphBuilder;
 pub use formula::Formula;
@@ -73,9 +75,10 @@ pub use kernel::KernelError;
 pub use op::{
     BinaryOp, Conv2d, Einsum, EinsumError, Literal, Op, Pool, PoolKind, ReduceKind, Repeat, Requant, Rope, RopeLayout,
 };
-pub use recipe::{Recipe, RecipeError, Template, TemplateError, WeightSource};
+pub use recipe::{Recipe, RecipeError, RecipeShapeError, Template, TemplateError, WeightSource};
 pub use shape::{Bindings, Dim, DimError, Shape};
 pub use table::Table;
 pub use tensor::{Tensor, TensorF32};
 pub use text::ParseError;
 pub use types::{Elem, INT_LIMIT, IntType, Span, Stage, Type, Visibility};
+pub use verify::{VerifyError, Violation, verify};

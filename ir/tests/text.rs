@@ -1,12 +1,14 @@
 //! The textual form: what is printed parses to the same module, and broken texts are refused with their position.
 
+#![allow(clippy::unwrap_used)] // helpers of tests
+
 use mlc_ir::{
     BinaryOp, Conv2d, Dim, Formula, Module, Pool, PoolKind, Recipe, ReduceKind, Requant, Rope, RopeLayout, Shape, Span,
     Stage, Table, Template, Type, Visibility, Weight,
 };
 
 fn parse(text: &str) -> Module {
-    text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"))
+    text.parse().unwrap()
 }
 
 fn round_trip(module: &Module) -> String {

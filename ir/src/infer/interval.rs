@@ -37,15 +37,24 @@ pub(super) fn sum(count: u64, may_be_fewer: bool, (lo, hi): (i128, i128)) -> (i1
     (lo.saturating_mul(count), hi.saturating_mul(count))
 }
 
-/// Least and greatest value of `dim` over the declared ranges, as lengths (not below 0). Undeclared: up to `u64::MAX`.
-pub(crate) fn max_extent(module: &Module, dim: &Dim) -> u64 {
+/// Greatest length of `dim` over the declared ranges (not below 0). Undeclared: up to `u64::MAX`.
+pub(super) fn max_extent(module: &Module, dim: &Dim) -> u64 {
+    u64::try_from(extreme(module, dim, true).max(0)).unwrap_or(u64::MAX)
+}
+
+/// Least value of `dim` over the declared ranges. Undeclared: from 0.
+pub(crate) fn least(module: &Module, dim: &Dim) -> i128 {
+    extreme(module, dim, false)
+}
+
+fn extreme(module: &Module, dim: &Dim, greatest: bool) -> i128 {
     let mut sum = i128::from(dim.constant());
     for (name, coefficient) in dim.terms() {
         let (min, max) = module.dims.get(name).map_or((0, u64::MAX), |r| (r.min, r.max));
-        let at = if coefficient > 0 { max } else { min };
+        let at = if (coefficient > 0) == greatest { max } else { min };
         sum = sum.saturating_add(i128::from(coefficient).saturating_mul(at.into()));
     }
-    u64::try_from(sum.max(0)).unwrap_or(u64::MAX)
+    sum
 }
 
 /// Greatest number of elements along `axes` of `shape`.

@@ -14,6 +14,8 @@ mod source;
 mod window;
 
 pub use error::{InferError, InferErrorKind};
+pub(crate) use interval::least;
+pub(crate) use source::fits;
 
 use crate::graph::{Module, StackAxis, Value, Weight};
 use crate::op::Op;

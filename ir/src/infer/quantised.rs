@@ -38,6 +38,11 @@ pub(super) fn requant(scope: Scope<'_>, requant: &Requant, x: &Type) -> Inferred
             what: "table",
             name: name.clone(),
         })?;
+        if table.bits() + requant.shift > MAX_BITS {
+            return Err(InferErrorKind::Attribute(
+                "index bits and shift are 30 together at most",
+            ));
+        }
         let (lo, hi) = table.domain();
         if from < lo || to > hi {
             return Err(InferErrorKind::Coverage {

@@ -169,7 +169,7 @@ fn check(what: &'static str, position: usize, found: &Type, expected: &Type) -> 
 }
 
 /// True where every tensor of type `found` is one of type `expected`.
-fn fits(found: &Type, expected: &Type) -> bool {
+pub(crate) fn fits(found: &Type, expected: &Type) -> bool {
     found.shape == expected.shape
         && match (found.elem, expected.elem) {
             (Elem::Int(f), Elem::Int(e)) => f.scale == e.scale && f.lo >= e.lo && f.hi <= e.hi,

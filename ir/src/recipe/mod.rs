@@ -9,9 +9,11 @@
 //! follow no pattern (imported models).
 
 mod eval;
+mod shape;
 mod template;
 
 pub use eval::{RecipeError, WeightSource};
+pub use shape::RecipeShapeError;
 pub use template::{Template, TemplateError};
 
 use std::collections::BTreeSet;

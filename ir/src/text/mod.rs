@@ -30,7 +30,7 @@ mod print;
 mod string;
 mod term;
 
-pub(crate) use dim::parse_dim;
+pub(crate) use dim::{dim_name, parse_dim};
 pub use parse::ParseError;
 
 /// Greatest depth of nested brackets in a text.
