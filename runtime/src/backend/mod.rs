@@ -3,6 +3,7 @@
 //! `naive` is plain loops and the oracle; `cpu` is SIMD (chosen at run time) and rayon. Swapping one for another
 //! changes no byte of a proof.
 
+pub mod code;
 pub mod cpu;
 pub mod naive;
 

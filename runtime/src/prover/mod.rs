@@ -1,3 +1,4 @@
 //! The prover: one orchestration over a backend's primitives. Each file mirrors the verifier file of the same name.
 
 pub mod channel;
+pub mod commitment;

@@ -134,9 +134,17 @@ impl Plan {
         bits_for(self.len) as u32
     }
 
+    /// Entries of vector `level` (0: the first).
+    pub fn vector_len(&self, level: usize) -> usize {
+        match level.checked_sub(1).and_then(|l| self.levels.get(l)) {
+            None => self.len,
+            Some(l) => l.shape.cols(),
+        }
+    }
+
     /// Elements of the vector that is sent in clear.
     pub fn clear_len(&self) -> usize {
-        self.levels.last().map_or(self.len, |l| l.shape.cols())
+        self.vector_len(self.levels.len())
     }
 
     /// Variables of the vector that is sent in clear.

@@ -1,5 +1,7 @@
 //! The oracle: every primitive as the plainest loop over host vectors. Slow, and what the others must agree with.
 
+mod code;
+
 use mlc_verifier::field::{M31, QM31};
 
 use super::Columns;
