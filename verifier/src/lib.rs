@@ -9,5 +9,6 @@ extern crate std;
 
 pub mod commitment;
 pub mod field;
+pub mod logup;
 pub mod sumcheck;
 pub mod transcript;

@@ -25,7 +25,7 @@ pub struct Reduced {
 }
 
 /// Runs `rounds` rounds for a polynomial of degree at most `degree` (2 or 3) per variable.
-/// `grind(k)` is the number of proof-of-work bits before the challenge of round k.
+/// `grind_bits` is the number of proof-of-work bits before each round's challenge.
 pub fn verify(
     channel: &mut Channel<'_>,
     claim: QM31,
@@ -43,6 +43,29 @@ pub fn verify(
         point.push(r);
     }
     Ok(Reduced { point, value })
+}
+
+/// Runs the rounds of Σ_x eq(ρ, x)·g(x) for `g` of degree at most 2 per variable, with Gruen's factoring: round k has
+/// s(X) = eq(ρ_k, X)·h(X) up to factors already fixed, so the running claim is h(ρ_k) minus its bend, and the prover
+/// sends only the slope δ = h(1) - h(0) and the leading coefficient c of h. Then h(X) = claim + δ(X - ρ_k) + cX(X - 1),
+/// which meets (1 - ρ_k)h(0) + ρ_k h(1) = claim by construction: nothing is divided, nothing is left to check.
+/// The value returned is what `g` must have at the point (without the eq factor).
+pub fn verify_eq(channel: &mut Channel<'_>, claim: QM31, rho: &[QM31], grind_bits: u32) -> Result<Reduced, ReadError> {
+    let mut value = claim;
+    let mut point = Vec::with_capacity(rho.len());
+    for &rho in rho {
+        let message = channel.recv_ext(2)?;
+        channel.recv_nonce("sumcheck round", grind_bits)?;
+        let r = channel.transcript().draw();
+        value = evaluate_eq_round(value, &message, rho, r);
+        point.push(r);
+    }
+    Ok(Reduced { point, value })
+}
+
+/// `h(r)` from the claim `(1 - ρ)h(0) + ρh(1)` and the message `[h(1) - h(0), leading coefficient]`.
+pub fn evaluate_eq_round(claim: QM31, message: &[QM31], rho: QM31, r: QM31) -> QM31 {
+    claim + message[0] * (r - rho) + message[1] * r * (r - QM31::one())
 }
 
 /// `s(r)` from the round message `[s(0), s(2), …, s(d)]` and the claim `s(0) + s(1)`.
@@ -88,6 +111,18 @@ mod tests {
             evaluate_round(evals[0] + evals[1], &[evals[0], evals[2], evals[3]], r),
             f(r)
         );
+    }
+
+    #[test]
+    fn a_round_with_eq_factored_out_reproduces_a_quadratic() {
+        let h = |x: QM31| qm31(5) * x * x - qm31(3) * x + qm31(11);
+        let (rho, r) = (
+            QM31::from_u32_unchecked(9, 8, 7, 6),
+            QM31::from_u32_unchecked(1, 2, 3, 4),
+        );
+        let claim = (qm31(1) - rho) * h(qm31(0)) + rho * h(qm31(1));
+        let message = [h(qm31(1)) - h(qm31(0)), qm31(5)];
+        assert_eq!(evaluate_eq_round(claim, &message, rho, r), h(r));
     }
 
     #[test]

@@ -5,9 +5,14 @@
 
 pub mod code;
 pub mod cpu;
+pub mod fractions;
 pub mod naive;
+pub mod products;
 
 use mlc_verifier::field::{M31, QM31};
+
+pub use fractions::{FractionOps, Halves};
+pub use products::{Operand, ProductOps};
 
 /// Device buffers of field elements.
 pub trait Columns: Sync {
@@ -31,3 +36,46 @@ pub trait Columns: Sync {
     /// Embeds a base vector in the extension.
     fn lift(&self, values: &Self::Base) -> Self::Ext;
 }
+
+/// The vertex of the current variable at which a round polynomial is summed; the other one follows from the claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vertex {
+    /// X = 0.
+    Zero,
+    /// X = 1.
+    One,
+}
+
+/// What a sumcheck round computes from a quadratic h(X): `h` at the chosen vertex, and the coefficient of X².
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoundSums {
+    /// h(0) or h(1).
+    pub at: QM31,
+    /// The coefficient of X².
+    pub leading: QM31,
+}
+
+/// The weight of each pair of a round, pairs counted from 0: eq over the variables that are still free.
+pub enum Weights<'a, C: Columns + ?Sized> {
+    /// Pair j weighs `values[j / unit]`.
+    Units {
+        /// Pairs per value; at least 1.
+        unit: usize,
+        /// One weight per unit.
+        values: &'a [QM31],
+    },
+    /// Pair j weighs `outer[j / inner.len()] * inner[j % inner.len()]`.
+    Rows {
+        /// One factor per row.
+        outer: &'a [QM31],
+        /// One factor per position in a row.
+        inner: &'a C::Ext,
+    },
+}
+
+impl<C: Columns + ?Sized> Clone for Weights<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<C: Columns + ?Sized> Copy for Weights<'_, C> {}

@@ -2,3 +2,6 @@
 
 pub mod channel;
 pub mod commitment;
+mod eq_weights;
+pub mod logup;
+pub mod sumcheck;

@@ -1,5 +1,8 @@
 //! The oracle: every primitive as the plainest loop over host vectors. Slow, and what the others must agree with.
 
+mod fractions;
+mod products;
+
 mod code;
 
 use mlc_verifier::field::{M31, QM31};
