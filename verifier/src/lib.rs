@@ -7,8 +7,14 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod cells;
 pub mod commitment;
 pub mod field;
+pub mod functional;
+pub mod inference;
 pub mod logup;
+pub mod relations;
+pub mod security;
+pub mod statement;
 pub mod sumcheck;
 pub mod transcript;

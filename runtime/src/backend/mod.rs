@@ -79,3 +79,7 @@ impl<C: Columns + ?Sized> Clone for Weights<'_, C> {
     }
 }
 impl<C: Columns + ?Sized> Copy for Weights<'_, C> {}
+
+/// Everything that the prover needs of a device.
+pub trait Backend: ProductOps + FractionOps + code::Code {}
+impl<T: ProductOps + FractionOps + code::Code> Backend for T {}

@@ -150,3 +150,6 @@ impl<B: FractionOps> Layer<B> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,16 @@ pub fn degree<B: Columns>(summands: &[Summand<B>]) -> usize {
     }
 }
 
-/// Proves the batch. Every round message is sent under `label`.
+/// The verifier's expectation of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rounds {
+    /// Number of rounds: at least the variables of every summand.
+    pub rounds: usize,
+    /// Degree of the round polynomials: 3 where a summand has an eq factor, 2 or 3 elsewhere.
+    pub degree: usize,
+}
+
+/// Proves the batch in as few rounds, of as low a degree, as it needs.
 pub fn prove<B: ProductOps>(
     backend: &B,
     channel: &mut ProverChannel<'_>,
@@ -100,6 +109,19 @@ pub fn prove<B: ProductOps>(
 ) -> Proved {
     let rounds = summands.iter().map(Summand::variables).max().unwrap_or(0);
     let degree = degree(&summands);
+    prove_rounds(backend, channel, label, summands, Rounds { rounds, degree }, grind)
+}
+
+/// Proves the batch. Every round message is sent under `label`.
+pub fn prove_rounds<B: ProductOps>(
+    backend: &B,
+    channel: &mut ProverChannel<'_>,
+    label: &'static str,
+    summands: Vec<Summand<B>>,
+    Rounds { rounds, degree }: Rounds,
+    grind: Grind<'_>,
+) -> Proved {
+    debug_assert!(degree >= self::degree(&summands));
     let mut states: Vec<State<B>> = summands.into_iter().map(|s| State::new(backend, s)).collect();
     let mut point = Vec::with_capacity(rounds);
     for round in 0..rounds {
@@ -262,3 +284,6 @@ fn fold_axis(axes: &mut [Axis]) {
         axis.len = axis.len.min(1 << axis.bits);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use num_traits::{One, Zero};
 
 use super::{Committed, OpenTree, TreeStore, commit, open};
 use crate::backend::code::Code;
-use crate::backend::naive::Naive as Cpu;
+use crate::backend::cpu::Cpu;
 use crate::backend::naive::Naive;
 use crate::prover::channel::{Honest, ProverChannel, Tamper};
 

@@ -79,8 +79,8 @@ impl TreeStore for Committed {
 /// Commits to a matrix: `cells[j · rows + i]` is row i of message column j; columns behind the end of `cells` are
 /// zero. `cells` holds whole columns, at most `2^log_cols` of them.
 pub fn commit<B: Code>(backend: &B, cells: &B::Base, shape: TreeShape) -> Committed {
-    let code = backend.encode(cells, &shape);
-    let mut layers = vec![backend.hash_columns(&code, shape.rows)];
+    let (code, leaves) = backend.encode_and_hash(cells, &shape);
+    let mut layers = vec![leaves];
     for layer in 0..shape.log_domain() as usize {
         let parents = backend.hash_layer(&layers[layer]);
         layers.push(parents);

@@ -1,0 +1,417 @@
+//! From equations to sumchecks, proving side: the vectors that the products of an equation sum over. Mirrors
+//! `mlc_verifier::relations`.
+//!
+//! Where the verifier *pushes* a weighting forward onto a tensor's blocks, the prover *pulls* a tensor back onto the
+//! explicit iteration axes: `pull(x_explicit) = Σ_{other axes} w · source[access(x)]`, one axis at a time.
+
+use mlc_circuit::{Access, Equation, Instance, Operand, Product, WeightLayout};
+use mlc_verifier::field::{M31, QM31, m31};
+use mlc_verifier::functional::{AxisWeights, Weighting, axis_matrix, split_point};
+use mlc_verifier::relations::{ProductShape, Side, used_axes};
+use num_traits::Zero;
+use rayon::prelude::*;
+
+/// A dense tensor of extension elements with labelled axes.
+struct Labelled {
+    labels: Vec<usize>,
+    sizes: Vec<usize>,
+    data: Vec<QM31>,
+}
+
+impl Labelled {
+    fn strides(&self) -> Vec<usize> {
+        let mut strides = vec![1; self.sizes.len()];
+        for a in (0..self.sizes.len().saturating_sub(1)).rev() {
+            strides[a] = strides[a + 1] * self.sizes[a + 1];
+        }
+        strides
+    }
+
+    /// Offsets of all index combinations of the given axes, row-major.
+    fn offsets(&self, axes: &[usize]) -> Vec<usize> {
+        let strides = self.strides();
+        let mut out = vec![0usize];
+        for &a in axes {
+            out = out
+                .iter()
+                .flat_map(|&o| (0..self.sizes[a]).map(move |i| (o, i)))
+                .map(|(o, i)| o + i * strides[a])
+                .collect();
+        }
+        out
+    }
+
+    /// Reorders the axes to `labels`.
+    fn permute(self, labels: &[usize]) -> Vec<QM31> {
+        if self.labels == labels {
+            return self.data;
+        }
+        let axes: Vec<usize> = labels
+            .iter()
+            .filter_map(|l| self.labels.iter().position(|m| m == l))
+            .collect();
+        self.offsets(&axes).into_iter().map(|o| self.data[o]).collect()
+    }
+}
+
+/// The first axis contracted, straight from integers: `out[c, rest] = Σ_y matrix(c, y) · source[y, rest]`.
+fn contract_integers(source: &[i32], rows: usize, size: usize, matrix: &[(usize, usize, QM31)]) -> Vec<QM31> {
+    let rest = source.len() / rows.max(1);
+    let mut out = vec![QM31::zero(); size * rest];
+    for &(c, y, w) in matrix {
+        let row = &source[y * rest..(y + 1) * rest];
+        for (o, &x) in out[c * rest..(c + 1) * rest].iter_mut().zip(row) {
+            *o += w * m31(x.into());
+        }
+    }
+    out
+}
+
+/// `Σ over the local parts of w · source[access(x)]`, row-major over the core indices of the iteration axes.
+pub fn pull(access: &Access, weighting: &Weighting, source: &[i32], shape: &[usize]) -> Vec<QM31> {
+    const SOURCE: usize = 1 << 16;
+    let mut t = Labelled {
+        labels: Vec::new(),
+        sizes: Vec::new(),
+        data: Vec::new(),
+    };
+    for (k, (map, &n)) in access.axes.iter().zip(shape).enumerate() {
+        let used: Vec<usize> = map.iters().iter().map(|&i| i as usize).collect();
+        let weights: Vec<&AxisWeights> = used.iter().map(|&i| &weighting.axes[i]).collect();
+        let cores: Vec<usize> = weights.iter().map(|w| w.core()).collect();
+        let size: usize = cores.iter().product();
+        let matrix = axis_matrix(map, &weights, &AxisWeights::explicit(n));
+        if k == 0 {
+            t.data = contract_integers(source, n, size, &matrix);
+            t.labels = used
+                .iter()
+                .copied()
+                .chain((1..shape.len()).map(|a| SOURCE + a))
+                .collect();
+            t.sizes = cores.iter().copied().chain(shape[1..].iter().copied()).collect();
+            continue;
+        }
+        let Some(axis) = t.labels.iter().position(|&l| l == SOURCE + k) else {
+            continue;
+        };
+        let stride: usize = t.sizes[axis + 1..].iter().product();
+        let outer: usize = t.sizes[..axis].iter().product();
+        let mut data = vec![QM31::zero(); outer * size * stride];
+        for o in 0..outer {
+            for &(c, y, w) in &matrix {
+                let from = &t.data[(o * n + y) * stride..][..stride];
+                let to = &mut data[(o * size + c) * stride..][..stride];
+                for (t, &f) in to.iter_mut().zip(from) {
+                    *t += w * f;
+                }
+            }
+        }
+        t.data = data;
+        t.labels.splice(axis..=axis, used);
+        t.sizes.splice(axis..=axis, cores);
+    }
+    if shape.is_empty() {
+        t.data = source.iter().map(|&x| m31(x.into()).into()).collect();
+    }
+    // Iteration axes that no coordinate uses: the value is repeated, weighted, where the gate allows.
+    for (i, axis) in weighting.axes.iter().enumerate() {
+        if access.uses(i as u8) {
+            continue;
+        }
+        let gate = access.gate(i as u8);
+        let totals: Vec<QM31> = (0..axis.core())
+            .map(|c| {
+                let from = c << axis.shift;
+                let to = (from + (1 << axis.shift)).min(axis.len);
+                (from..to)
+                    .filter(|&x| gate.is_none_or(|g| g as usize == x))
+                    .fold(QM31::zero(), |acc, x| acc + axis.local[x & ((1 << axis.shift) - 1)])
+            })
+            .collect();
+        t.data = totals
+            .iter()
+            .flat_map(|&w| t.data.iter().map(move |&d| w * d))
+            .collect();
+        t.labels.insert(0, i);
+        t.sizes.insert(0, axis.core());
+    }
+    t.permute(&(0..weighting.axes.len()).collect::<Vec<_>>())
+}
+
+/// What a read sees: the row-major integers and shape of its source.
+pub trait Sources {
+    /// Values of a source tensor.
+    fn values(&self, source: mlc_circuit::Source) -> (&[i32], &[usize]);
+    /// Integers of a weight, row-major over `outer ++ [contraction]`.
+    fn weight(&self, weight: u16) -> &[i16];
+}
+
+/// The vector of one factor over (shared axes, flattened contraction), the other output axes bound to ρ; `None` for
+/// the constant 1.
+pub fn factor(
+    instance: &Instance<'_>,
+    equation: &Equation,
+    product: &Product,
+    side: Side,
+    rho: &[QM31],
+    sources: &dyn Sources,
+) -> Option<Vec<QM31>> {
+    let out = instance.out(equation);
+    let points = split_point(rho, &out);
+    let shape = ProductShape::new(instance, equation, product);
+    let operand = side.of(product);
+    let used = used_axes(operand, product, out.len());
+    let shared = |i: usize| product.shared.contains(&(i as u8));
+    let axis = |i: usize| {
+        if shared(i) {
+            AxisWeights::explicit(out[i])
+        } else if used[i] {
+            AxisWeights::point(points[i], out[i])
+        } else {
+            AxisWeights::unit()
+        }
+    };
+    let ones = |axes: &[AxisWeights]| vec![QM31::from(M31::from(1)); axes.iter().map(AxisWeights::core).product()];
+    match operand {
+        Operand::One => None,
+        Operand::Reads(reads) => {
+            let axes: Vec<AxisWeights> = (0..out.len())
+                .map(axis)
+                .chain(shape.group.iter().map(|&n| AxisWeights::explicit(n)))
+                .collect();
+            let weighting = Weighting {
+                core: ones(&axes),
+                axes,
+            };
+            let mut acc: Vec<QM31> = Vec::new();
+            for r in reads {
+                let (values, tensor) = sources.values(r.source);
+                let k = m31(r.coefficient.into());
+                let part = pull(&r.access, &weighting, values, tensor);
+                if acc.is_empty() {
+                    acc = part.into_iter().map(|v| v * k).collect();
+                } else {
+                    acc.iter_mut().zip(part).for_each(|(a, v)| *a += v * k);
+                }
+            }
+            Some(acc)
+        }
+        Operand::Weight { weight, outer } => Some(weight_factor(
+            product,
+            &shape,
+            outer,
+            &out,
+            &points,
+            sources.weight(*weight),
+        )),
+    }
+}
+
+/// A weight over (shared axes, contraction): the outer axes that are not shared are folded at ρ.
+fn weight_factor(
+    product: &Product,
+    shape: &ProductShape,
+    outer: &[u8],
+    out: &[usize],
+    points: &[&[QM31]],
+    values: &[i16],
+) -> Vec<QM31> {
+    let row_is_shared = product.group.is_empty();
+    let row = if row_is_shared {
+        shape.shared.last().copied().unwrap_or(1)
+    } else {
+        shape.contraction()
+    };
+    // Position in the shared block of each outer index, and its weight.
+    let mut targets: Vec<(usize, QM31)> = vec![(0, QM31::from(M31::from(1)))];
+    let shared_lens = if row_is_shared {
+        &shape.shared[..shape.shared.len() - 1]
+    } else {
+        &shape.shared[..]
+    };
+    let mut strides = vec![1usize; shared_lens.len()];
+    for a in (0..shared_lens.len().saturating_sub(1)).rev() {
+        strides[a] = strides[a + 1] * shared_lens[a + 1];
+    }
+    for &i in outer {
+        let i = i as usize;
+        let n = out[i];
+        let adds: Vec<(usize, QM31)> = match product.shared.iter().position(|&s| s as usize == i) {
+            Some(k) => (0..n).map(|x| (x * strides[k], QM31::from(M31::from(1)))).collect(),
+            None => mlc_verifier::field::eq_table(points[i], n)
+                .into_iter()
+                .map(|e| (0, e))
+                .collect(),
+        };
+        targets = targets
+            .iter()
+            .flat_map(|&(p, w)| adds.iter().map(move |&(q, e)| (p + q, w * e)))
+            .collect();
+    }
+    let blocks: usize = shared_lens.iter().product();
+    let mut acc = vec![QM31::zero(); blocks * row];
+    if blocks == 1 && targets.len() > 1 {
+        return fold_rows(values, row, &targets.iter().map(|t| t.1).collect::<Vec<_>>());
+    }
+    let mut touched = vec![false; blocks];
+    for (w_row, &(block, e)) in values.chunks_exact(row).zip(&targets) {
+        touched[block] = true;
+        for (a, &w) in acc[block * row..(block + 1) * row].iter_mut().zip(w_row) {
+            *a += e * m31(w.into());
+        }
+    }
+    // Shared axes that the weight does not use repeat it.
+    let unused: Vec<usize> = (0..shared_lens.len())
+        .filter(|&k| !outer.contains(&product.shared[k]))
+        .collect();
+    if !unused.is_empty() {
+        let source = acc.clone();
+        for b in 0..blocks {
+            let mut from = b;
+            for &k in &unused {
+                from -= (b / strides[k] % shared_lens[k]) * strides[k];
+            }
+            acc[b * row..(b + 1) * row].copy_from_slice(&source[from * row..(from + 1) * row]);
+        }
+    }
+    acc
+}
+
+/// `Σ_j coefficients[j] · values[j, ·]`: exact in 64-bit accumulators, reduced once per 2^15 rows.
+fn fold_rows(values: &[i16], row: usize, coefficients: &[QM31]) -> Vec<QM31> {
+    const TILE: usize = 256;
+    let limbs: Vec<[i64; 4]> = coefficients
+        .iter()
+        .map(|c| c.to_m31_array().map(|l| i64::from(l.0)))
+        .collect();
+    let mut out = vec![QM31::zero(); row];
+    out.par_chunks_mut(TILE).enumerate().for_each(|(tile, out)| {
+        let at = tile * TILE;
+        for (rows, limbs) in values.chunks(row << 15).zip(limbs.chunks(1 << 15)) {
+            let mut acc = [[0i64; TILE]; 4];
+            for (w_row, l) in rows.chunks_exact(row).zip(limbs) {
+                let w = &w_row[at..at + out.len()];
+                for (acc, &l) in acc.iter_mut().zip(l) {
+                    for (a, &w) in acc.iter_mut().zip(w) {
+                        *a += i64::from(w) * l;
+                    }
+                }
+            }
+            for (k, o) in out.iter_mut().enumerate() {
+                let limb = |j: usize| M31::from_u32_unchecked(acc[j][k].rem_euclid((1 << 31) - 1) as u32);
+                *o += QM31::from_m31(limb(0), limb(1), limb(2), limb(3));
+            }
+        }
+    });
+    out
+}
+
+/// The committed cells of the weights, column-major: `cells[column · rows + row]`.
+pub fn weight_cells(layout: &WeightLayout, shapes: &[usize], weight: impl Fn(usize) -> Vec<i16>) -> Vec<M31> {
+    let rows = 1usize << layout.row_bits;
+    let mut cells = vec![M31::zero(); layout.used_columns * rows];
+    for (w, &row_len) in shapes.iter().enumerate() {
+        let values = weight(w);
+        let high = row_len.div_ceil(rows);
+        let positions = layout.column_positions(w);
+        for (outer, w_row) in values.chunks_exact(row_len).enumerate() {
+            for (h, part) in w_row.chunks(rows).enumerate() {
+                let at = positions[outer * high + h] * rows;
+                for (c, &v) in cells[at..].iter_mut().zip(part) {
+                    *c = m31(v.into());
+                }
+            }
+        }
+    }
+    cells
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mlc_circuit::{AxisMap, Gate};
+    use mlc_verifier::field::{bits_for, qm31};
+    use mlc_verifier::functional::dense;
+
+    fn point(n: usize, seed: u32) -> Vec<QM31> {
+        (0..n as u32)
+            .map(|i| QM31::from_u32_unchecked(seed * 7 + i, 3 * i + seed, 11 + seed * i, i * i + 5))
+            .collect()
+    }
+
+    /// Pulling back and pushing forward are adjoint: Σ_core c · pull = Σ_cells dense(c) · cell.
+    #[test]
+    fn pull_is_adjoint_to_push() {
+        let cases: Vec<(Access, Vec<usize>, Vec<usize>, Vec<bool>)> = vec![
+            (
+                Access {
+                    axes: vec![
+                        AxisMap::iter(0),
+                        AxisMap::iter(3),
+                        AxisMap::Affine {
+                            offset: -1,
+                            parts: vec![(1, 2), (4, 1)],
+                        },
+                        AxisMap::Affine {
+                            offset: -1,
+                            parts: vec![(2, 1), (5, 2)],
+                        },
+                    ],
+                    gates: vec![],
+                },
+                vec![3, 5, 6, 2, 3, 2],
+                vec![3, 2, 10, 7],
+                vec![false, false, false, true, true, true],
+            ),
+            (
+                Access {
+                    axes: vec![AxisMap::Before { iter: 0 }, AxisMap::iter(1)],
+                    gates: vec![Gate { iter: 2, at: 1 }],
+                },
+                vec![6, 4, 3],
+                vec![6, 4],
+                vec![true, false, false],
+            ),
+            (
+                Access {
+                    axes: vec![AxisMap::iter(2), AxisMap::iter(0)],
+                    gates: vec![],
+                },
+                vec![4, 5, 3],
+                vec![3, 4],
+                vec![true, true, true],
+            ),
+        ];
+        for (access, lens, shape, explicit) in cases {
+            let axes: Vec<AxisWeights> = lens
+                .iter()
+                .zip(&explicit)
+                .enumerate()
+                .map(|(i, (&n, &e))| {
+                    if e {
+                        AxisWeights::explicit(n)
+                    } else {
+                        AxisWeights::point(&point(bits_for(n), i as u32), n)
+                    }
+                })
+                .collect();
+            let cores: usize = axes.iter().map(AxisWeights::core).product();
+            let core: Vec<QM31> = (0..cores).map(|i| qm31(i as i64 * i as i64 + 3)).collect();
+            let source: Vec<i32> = (0..shape.iter().product::<usize>() as i32)
+                .map(|i| i * 37 % 101 - 50)
+                .collect();
+            let ones = Weighting {
+                core: vec![qm31(1); cores],
+                axes: axes.clone(),
+            };
+            let pulled = pull(&access, &ones, &source, &shape);
+            let left = pulled.iter().zip(&core).fold(QM31::zero(), |a, (&p, &c)| a + p * c);
+            let weights = dense(&access, &Weighting { axes, core }, &shape);
+            let right = weights
+                .iter()
+                .zip(&source)
+                .fold(QM31::zero(), |a, (&w, &x)| a + w * m31(x.into()));
+            assert_eq!(left, right);
+        }
+    }
+}

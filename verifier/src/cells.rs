@@ -1,0 +1,189 @@
+//! Functionals of the committed cells: what the claims of moves 2 and 6 say about witness and pushforward cells.
+
+use alloc::vec::Vec;
+
+use mlc_circuit::{Access, ChannelKind, Equation, Instance, Left, SiteRef, bits_for};
+use num_traits::{One, Zero};
+
+use crate::field::{QM31, eq_index, eq_points, m31, powers, qm31};
+use crate::functional::{self, AxisWeights, Weighting, joint_mass, mass, split_point};
+use crate::relations::ReadClaim;
+
+/// The challenges of move 5 and the point where the fraction tree ended.
+#[derive(Debug, Clone)]
+pub struct Fingerprint {
+    /// Evaluation point of the fractions.
+    pub alpha: QM31,
+    /// Separates tables.
+    pub eta: QM31,
+    /// Separates the channels of a table.
+    pub theta: QM31,
+}
+
+/// A table's tag in the fingerprint `α - key - η · tag`: 1 + its index.
+pub fn tag(table: u16) -> QM31 {
+    qm31(i64::from(table) + 1)
+}
+
+/// The basis 1, i, u, iu of the extension over the base field.
+pub fn basis() -> [QM31; 4] {
+    core::array::from_fn(|j| {
+        let mut limbs = [0; 4];
+        limbs[j] = 1;
+        QM31::from_u32_unchecked(limbs[0], limbs[1], limbs[2], limbs[3])
+    })
+}
+
+/// `Σ coefficient · cell(ρ)` of an equation's left side, as a functional of the witness, at `z`.
+pub fn left_cells(instance: &Instance<'_>, equation: &Equation, rho: &[QM31], z: &[QM31]) -> QM31 {
+    let Left::Cells(cells) = &equation.left else {
+        return QM31::zero();
+    };
+    let out = instance.out(equation);
+    let axes = split_point(rho, &out)
+        .iter()
+        .zip(&out)
+        .map(|(p, &n)| AxisWeights::point(p, n))
+        .collect();
+    let weighting = Weighting::product(axes);
+    let identity = Access::identity(out.len());
+    cells.iter().fold(QM31::zero(), |acc, (k, s)| {
+        acc + functional::evaluate(&identity, &weighting, &instance.segments[*s as usize], z) * m31(*k)
+    })
+}
+
+/// The functional `Σ_leaves eq(ζ, leaf) · key(leaf)` of the witness, at `z`: keys of looked-up cells, and of virtual
+/// sites through their linear forms.
+pub fn keys(instance: &Instance<'_>, zeta: &[QM31], z: &[QM31]) -> QM31 {
+    let mut acc = QM31::zero();
+    for s in &instance.sites {
+        match s.site {
+            SiteRef::Segment(_) => acc += joint_mass(&s.layout, zeta, z),
+            SiteRef::Virtual(v) => {
+                let weighting = Weighting::layout(&s.layout, zeta);
+                for t in &instance.entry.sites[v as usize].index {
+                    let target = &instance.segments[t.segment as usize];
+                    acc += functional::evaluate(&t.access, &weighting, target, z) * m31(t.coefficient.into());
+                }
+            }
+        }
+    }
+    acc
+}
+
+/// The denominator of the fraction tree at ζ, given the keys' functional of the witness.
+pub fn denominator(instance: &Instance<'_>, f: &Fingerprint, zeta: &[QM31], keys: QM31) -> QM31 {
+    let mut padding = QM31::one();
+    let mut acc = -keys;
+    for s in &instance.sites {
+        let m = mass(&s.layout, zeta);
+        acc += m * (f.alpha - f.eta * tag(s.table));
+        padding -= m;
+    }
+    for &(table, offset) in &instance.tables {
+        let b = usize::from(instance.table(table).log_rows);
+        let m = functional::block_weight(zeta, offset, b);
+        let low = &zeta[zeta.len() - b..];
+        // Σ_v eq(low, v) · v
+        let value = low.iter().fold(QM31::zero(), |a, &r| a + a + r);
+        acc += m * (f.alpha - f.eta * tag(table) - value);
+        padding -= m;
+    }
+    acc + padding
+}
+
+/// The looked-up side of the numerator at ζ: every claim's weights on its lookups, and 1 for each ranged one.
+pub fn numerator(
+    instance: &Instance<'_>,
+    f: &Fingerprint,
+    zeta: &[QM31],
+    claims: &[ReadClaim<'_>],
+    gammas: &[QM31],
+) -> QM31 {
+    let thetas = powers(f.theta, 16);
+    let mut acc = QM31::zero();
+    for (claim, &gamma) in claims.iter().zip(gammas) {
+        for t in &claim.terms {
+            let mlc_circuit::Source::Lookup { site, column } = t.source else {
+                continue;
+            };
+            let Some(shape) = instance.site(site) else { continue };
+            let Some(channel) = instance.channel(shape.table, ChannelKind::Column(column)) else {
+                continue;
+            };
+            let weights = functional::evaluate(t.access, &t.weighting, &shape.layout, zeta);
+            acc += gamma * thetas[channel.theta as usize] * weights * m31(t.coefficient.into());
+        }
+    }
+    for s in instance.sites.iter().filter(|s| s.ranged) {
+        if let Some(channel) = instance.channel(s.table, ChannelKind::Multiplicity) {
+            acc += thetas[channel.theta as usize] * mass(&s.layout, zeta);
+        }
+    }
+    acc
+}
+
+/// The functional `Σ_{tables, channels} θ^channel Σ_v eq(ζ, leaf of v) · channel[v]` of the pushforward cells, at `z`.
+pub fn table_numerators(instance: &Instance<'_>, f: &Fingerprint, zeta: &[QM31], z: &[QM31]) -> QM31 {
+    let thetas = powers(f.theta, 16);
+    let mut acc = QM31::zero();
+    for c in &instance.channels {
+        let Some(&(_, offset)) = instance.tables.iter().find(|t| t.0 == c.table) else {
+            continue;
+        };
+        let b = usize::from(instance.table(c.table).log_rows);
+        let rows = functional::block_weight(zeta, offset, b) * eq_points(&zeta[zeta.len() - b..], &z[z.len() - b..]);
+        let limbs = match c.kind {
+            ChannelKind::Multiplicity => eq_index(&z[..z.len() - b], c.cells_offset >> b),
+            ChannelKind::Column(_) => limbs(z, b, c.cells_offset),
+        };
+        acc += thetas[c.theta as usize] * rows * limbs;
+    }
+    acc
+}
+
+/// The functional `Σ_pos eq(ξ, pos) · column[pos]` over the space of column channels, on the pushforward cells, at `z`.
+pub fn column_values(instance: &Instance<'_>, xi: &[QM31], z: &[QM31]) -> QM31 {
+    let mut acc = QM31::zero();
+    for c in instance.channels.iter().filter(|c| c.kind != ChannelKind::Multiplicity) {
+        let b = usize::from(instance.table(c.table).log_rows);
+        let rows = functional::block_weight(xi, c.column_offset, b) * eq_points(&xi[xi.len() - b..], &z[z.len() - b..]);
+        acc += rows * limbs(z, b, c.cells_offset);
+    }
+    acc
+}
+
+/// `Σ_j e_j · eq(high z, block + j)` for the four coordinate vectors of an extension vector.
+fn limbs(z: &[QM31], b: usize, cells_offset: usize) -> QM31 {
+    basis().iter().enumerate().fold(QM31::zero(), |a, (j, &e)| {
+        a + e * eq_index(&z[..z.len() - b], (cells_offset >> b) + j)
+    })
+}
+
+/// The public tables' extension over the space of column channels, at ξ.
+pub fn table_values(instance: &Instance<'_>, xi: &[QM31]) -> QM31 {
+    let mut acc = QM31::zero();
+    for c in &instance.channels {
+        let ChannelKind::Column(column) = c.kind else { continue };
+        let table = instance.table(c.table);
+        let b = usize::from(table.log_rows);
+        let eq = crate::field::eq_table(&xi[xi.len() - b..], table.rows());
+        let values = &table.columns[column as usize];
+        let at = eq
+            .iter()
+            .zip(values)
+            .fold(QM31::zero(), |a, (&e, &v)| a + e * m31(v.into()));
+        acc += functional::block_weight(xi, c.column_offset, b) * at;
+    }
+    acc
+}
+
+/// Variables of the leaf space.
+pub fn leaf_bits(instance: &Instance<'_>) -> usize {
+    bits_for(instance.leaves)
+}
+
+/// The powers of γ that batch `n` source claims.
+pub fn claim_powers(gamma: QM31, n: usize) -> Vec<QM31> {
+    powers(gamma, n)
+}
