@@ -17,6 +17,8 @@
 //! | [`infer`] | shape and type inference, typed errors |
 //! | [`builder`] | one method per operation |
 //! | [`mod@verify`] | the IR verifier: the list of invariants, typed violations |
+//! | [`interp`] | the interpreter, real and integer: the oracle of passes |
+//! | [`random`] | random modules, inputs and weights, for property tests |
 //! | [`text`] | the textual form: `Display` and `FromStr` of [`Module`] |
 //!
 //! # A model in Rust
@@ -57,8 +59,10 @@ pub mod builder;
 pub mod formula;
 pub mod graph;
 pub mod infer;
+pub mod interp;
 mod kernel;
 pub mod op;
+pub mod random;
 pub mod recipe;
 pub mod shape;
 pub mod table;
@@ -71,6 +75,7 @@ pub use builder::GraphBuilder;
 pub use formula::Formula;
 pub use graph::{AbsSum, DimRange, Entry, Module, Node, Port, Region, StackAxis, State, Value, ValueId, Weight};
 pub use infer::{InferError, InferErrorKind, Operand, Scope, infer};
+pub use interp::{Data, Inputs, Observation, Outputs, RunError, StateKey, run, run_observed};
 pub use kernel::KernelError;
 pub use op::{
     BinaryOp, Conv2d, Einsum, EinsumError, Literal, Op, Pool, PoolKind, ReduceKind, Repeat, Requant, Rope, RopeLayout,

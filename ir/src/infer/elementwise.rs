@@ -157,7 +157,7 @@ pub(super) fn rope(rope: &Rope, x: &Type) -> Inferred {
         return Ok(x.clone());
     };
     // One coordinate becomes c·a - s·b with c, s ≤ round(2^bits·scale): at most twice that times the bound.
-    let one = 2f64.powi(rope.bits as i32);
+    let one = libm::ldexp(1.0, rope.bits as i32);
     let turn = libm::ceil(one * libm::fabs(rope.scale)).max(one) as i128 * 2;
     let bound = i128::from(int.max_abs()).saturating_mul(turn);
     Ok(Type {

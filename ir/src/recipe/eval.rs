@@ -1,5 +1,7 @@
 //! The reference evaluator of recipes: plain loops in `f64`.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
 
 use super::Recipe;
@@ -14,6 +16,18 @@ pub trait WeightSource {
 
     /// True where there is a tensor `name`.
     fn contains(&self, name: &str) -> bool;
+}
+
+impl WeightSource for BTreeMap<String, TensorF32> {
+    fn get(&self, name: &str) -> Result<TensorF32, RecipeError> {
+        BTreeMap::get(self, name)
+            .cloned()
+            .ok_or_else(|| RecipeError::Missing(name.to_owned()))
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.contains_key(name)
+    }
 }
 
 /// Why a recipe has no value.

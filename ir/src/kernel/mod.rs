@@ -2,6 +2,12 @@
 //!
 //! These are oracles: each is the definition written down, with every precondition checked.
 
+mod rows;
+mod window;
+
+pub(crate) use rows::{argmax, gather, reduce};
+pub(crate) use window::{conv2d, pool};
+
 use thiserror::Error;
 
 use crate::op::Einsum;
@@ -146,6 +152,44 @@ pub(crate) fn zip<T: Copy, U>(inputs: &[&Tensor<T>], mut f: impl FnMut(&[T]) -> 
         values.clear();
         values.extend(inputs.iter().zip(&strides).map(|(t, s)| t.data[offset(index, s)]));
         data.push(f(&values));
+    });
+    Ok(Tensor { shape, data })
+}
+
+/// `x` stretched to `shape`.
+pub(crate) fn broadcast<T: Copy>(x: &Tensor<T>, shape: &[usize]) -> Result<Tensor<T>, KernelError> {
+    if broadcast_shape(&[&x.shape, shape])? != shape {
+        return fail("broadcast", format!("{:?} to {shape:?}", x.shape));
+    }
+    let strides = broadcast_strides(&x.shape, shape.len());
+    let mut data = Vec::new();
+    for_each_index(shape, |index| data.push(x.data[offset(index, &strides)]));
+    Ok(Tensor {
+        shape: shape.to_vec(),
+        data,
+    })
+}
+
+/// `value` before and after every axis.
+pub(crate) fn pad<T: Copy>(x: &Tensor<T>, lo: &[u64], hi: &[u64], value: T) -> Result<Tensor<T>, KernelError> {
+    if lo.len() != x.shape.len() || hi.len() != x.shape.len() {
+        return fail(
+            "pad",
+            format!("{} and {} paddings for {:?}", lo.len(), hi.len(), x.shape),
+        );
+    }
+    let widths = x.shape.iter().zip(lo.iter().zip(hi));
+    let shape: Vec<usize> = widths.map(|(d, (lo, hi))| d + *lo as usize + *hi as usize).collect();
+    let from = strides(&x.shape);
+    let mut data = Vec::new();
+    for_each_index(&shape, |index| {
+        let inside = index
+            .iter()
+            .zip(lo)
+            .map(|(i, lo)| i.checked_sub(*lo as usize))
+            .collect::<Option<Vec<usize>>>();
+        let inside = inside.filter(|at| at.iter().zip(&x.shape).all(|(i, d)| i < d));
+        data.push(inside.map_or(value, |at| x.data[offset(&at, &from)]));
     });
     Ok(Tensor { shape, data })
 }

@@ -1,0 +1,133 @@
+//! Exact integers. Every sum and product is checked in 64 bits; the caller checks results against their bounds.
+
+use super::exec::fail;
+use super::real::for_each_pair;
+use crate::graph::Module;
+use crate::kernel::{self, KernelError};
+use crate::op::{BinaryOp, Op, PoolKind, ReduceKind, Rope};
+use crate::shape::Bindings;
+use crate::table::requant_input;
+use crate::tensor::Tensor;
+
+type Ints = Tensor<i64>;
+
+pub(super) fn compute(op: &Op, x: &[&Ints], module: &Module, bindings: &Bindings) -> Result<Ints, KernelError> {
+    let at = |i: usize| x.get(i).copied().map_or_else(|| fail(op, "an operand is missing"), Ok);
+    match op {
+        Op::Binary(binary) => all(
+            op,
+            kernel::zip(&[at(0)?, at(1)?], |v| self::binary(*binary, v[0], v[1]))?,
+        ),
+        Op::Contract(einsum) => all(op, kernel::contract(einsum, at(0)?, at(1)?, Some(0), multiply_add)?),
+        Op::Conv2d(conv) => all(op, kernel::conv2d(conv, at(0)?, at(1)?, Some(0), multiply_add)?),
+        Op::Pool(pool) => {
+            let pooled = kernel::pool(pool, at(0)?, |seen| match pool.kind {
+                PoolKind::Max => seen.iter().copied().max(),
+                PoolKind::Avg => sum(seen),
+            })?;
+            all(op, pooled)
+        }
+        Op::Reduce { kind, axes, keepdims } => kernel::reduce(at(0)?, axes, *keepdims, |group| {
+            let value = match kind {
+                ReduceKind::Sum | ReduceKind::Mean => sum(group),
+                ReduceKind::Max => group.iter().copied().max(),
+            };
+            value.map_or_else(|| fail(op, "empty, or beyond 64 bits"), Ok)
+        }),
+        Op::Requant(requant) => {
+            let name = requant.table.expand(bindings).or_else(|e| fail(op, e.to_string()))?;
+            let Some(table) = module.tables.get(&name) else {
+                return fail(op, format!("there is no table `{name}`"));
+            };
+            if requant.shift > 62 {
+                return fail(op, "the shift is beyond 62 bits");
+            }
+            let looked_up = at(0)?.map(|acc| table.get(requant_input(*acc, requant.shift)).map(i64::from));
+            match looked_up.data.iter().position(Option::is_none) {
+                Some(i) => fail(
+                    op,
+                    format!("table `{name}` has no entry for the accumulator {}", x[0].data[i]),
+                ),
+                None => all(op, looked_up),
+            }
+        }
+        Op::Recip { bits } => {
+            let one = 1i64.checked_shl(*bits).filter(|one| *one > 0);
+            all(op, at(0)?.map(|v| one.filter(|_| *v >= 1).map(|one| one / v)))
+        }
+        Op::InvNorm { bits, eps, centred } => inv_norm(op, *bits, *eps, *centred, at(0)?),
+        Op::Rope(rope) => self::rope(op, rope, at(0)?, bindings),
+        _ => fail(op, "it has no integer arithmetic"),
+    }
+}
+
+/// Every element, where none has left 64 bits.
+fn all(op: &Op, x: Tensor<Option<i64>>) -> Result<Ints, KernelError> {
+    match x.data.into_iter().collect::<Option<Vec<i64>>>() {
+        Some(data) => Ok(Tensor { shape: x.shape, data }),
+        None => fail(op, "an integer has no value, or is beyond 64 bits"),
+    }
+}
+
+fn multiply_add(sum: Option<i64>, a: i64, b: i64) -> Option<i64> {
+    sum?.checked_add(a.checked_mul(b)?)
+}
+
+fn sum(values: &[i64]) -> Option<i64> {
+    values.iter().try_fold(0i64, |s, v| s.checked_add(*v))
+}
+
+fn binary(op: BinaryOp, a: i64, b: i64) -> Option<i64> {
+    match op {
+        BinaryOp::Add => a.checked_add(b),
+        BinaryOp::Sub => a.checked_sub(b),
+        BinaryOp::Mul => a.checked_mul(b),
+        BinaryOp::Max => Some(a.max(b)),
+        BinaryOp::Min => Some(a.min(b)),
+        BinaryOp::Div | BinaryOp::And => None,
+    }
+}
+
+/// The greatest `r` with `r² · (S + eps) ≤ 2^(2·bits)` is the root of the quotient, rounded down twice.
+fn inv_norm(op: &Op, bits: u32, eps: i64, centred: bool, x: &Ints) -> Result<Ints, KernelError> {
+    let Some(last) = x.shape.len().checked_sub(1).filter(|_| bits < 63) else {
+        return fail(op, "a scalar has no row, or too many bits");
+    };
+    kernel::reduce(x, &[last], true, |row| {
+        let square = |v: &i64| i128::from(*v).checked_mul(i128::from(*v));
+        let squares = row.iter().try_fold(0i128, |s, v| s.checked_add(square(v)?));
+        let total = |squares: i128| {
+            let sum: i128 = row.iter().map(|v| i128::from(*v)).sum();
+            if centred {
+                squares
+                    .checked_mul(row.len() as i128)?
+                    .checked_sub(sum.checked_mul(sum)?)
+            } else {
+                Some(squares)
+            }
+        };
+        let under_root = squares
+            .and_then(total)
+            .and_then(|s| s.checked_add(eps.into()))
+            .filter(|s| *s >= 1);
+        match under_root {
+            Some(under_root) => Ok(((1i128 << (2 * bits)) / under_root).isqrt() as i64),
+            None => fail(op, "the sum of squares is beyond 128 bits, or not positive"),
+        }
+    })
+}
+
+/// Fixed-point rotation; coordinates that do not turn are multiplied by one, `2^bits`.
+fn rope(op: &Op, rope: &Rope, x: &Ints, bindings: &Bindings) -> Result<Ints, KernelError> {
+    let one = libm::ldexp(1.0, rope.bits as i32);
+    let mut out = x.map(|v| v.checked_mul(one as i64));
+    for_each_pair(op, rope, &x.shape, bindings, |first, second, angle| {
+        let fixed = |v: f64| libm::rint(one * rope.scale * v) as i64;
+        let (cos, sin) = (fixed(libm::cos(angle)), fixed(libm::sin(angle)));
+        let (a, b) = (x.data[first], x.data[second]);
+        let turn = |c: i64, a: i64, s: i64, b: i64| c.checked_mul(a)?.checked_add(s.checked_mul(b)?);
+        out.data[first] = turn(cos, a, -sin, b);
+        out.data[second] = turn(cos, b, sin, a);
+    })?;
+    all(op, out)
+}

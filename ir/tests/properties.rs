@@ -1,0 +1,60 @@
+//! Properties over random modules.
+
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+use mlc_ir::{Module, Stage, random, run, verify};
+use proptest::prelude::*;
+
+fn accepted(module: &Module) -> Result<(), TestCaseError> {
+    match verify(module) {
+        Ok(()) => Ok(()),
+        Err(errors) => Err(TestCaseError::fail(format!("{}\n{module}", errors[0]))),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_printed_parses_to_the_same_module(seed in any::<u64>(), quantised in any::<bool>()) {
+        let module = random::module(if quantised { Stage::Quantised } else { Stage::Real }, seed);
+        let text = module.to_string();
+        let back: Module = text.parse().unwrap();
+        prop_assert_eq!(back.to_string(), text);
+        prop_assert_eq!(back, module);
+    }
+
+    #[test]
+    fn the_builder_makes_what_the_verifier_accepts(seed in any::<u64>()) {
+        accepted(&random::module(Stage::Real, seed))?;
+        accepted(&random::module(Stage::Quantised, seed))?;
+    }
+
+    /// Inferred bounds hold: the interpreter checks every integer of every value.
+    #[test]
+    fn inferred_bounds_hold(seed in any::<u64>()) {
+        let module = random::module(Stage::Quantised, seed);
+        let outputs = run(&module, "main", &random::weights(&module, seed), &random::inputs(&module, seed));
+        prop_assert!(outputs.is_ok(), "{}\n{}", outputs.unwrap_err(), module);
+    }
+
+    /// Inferred shapes hold: the interpreter checks every value's shape.
+    #[test]
+    fn inferred_shapes_hold(seed in any::<u64>()) {
+        let module = random::module(Stage::Real, seed);
+        let outputs = run(&module, "main", &random::weights(&module, seed), &random::inputs(&module, seed));
+        prop_assert!(outputs.is_ok(), "{}\n{}", outputs.unwrap_err(), module);
+    }
+
+    #[test]
+    fn the_parser_survives_any_text(text in "\\PC*", at in any::<prop::sample::Index>(), seed in any::<u64>()) {
+        let _ = text.parse::<Module>();
+        let mut damaged = random::module(Stage::Quantised, seed).to_string();
+        let mut at = at.index(damaged.len());
+        while !damaged.is_char_boundary(at) {
+            at -= 1;
+        }
+        damaged.insert_str(at, &text);
+        let _ = damaged.parse::<Module>();
+    }
+}
