@@ -30,6 +30,13 @@ pub trait Code: Columns + Grinder {
     /// The leaf of each column of `rows` cells.
     fn hash_columns(&self, columns: &[M31], rows: usize) -> Vec<Hash>;
 
+    /// [`Self::encode`] and the leaves of the result, for backends that hash columns while they are in the cache.
+    fn encode_and_hash(&self, cells: &Self::Base, shape: &TreeShape) -> (Vec<M31>, Vec<Hash>) {
+        let code = self.encode(cells, shape);
+        let leaves = self.hash_columns(&code, shape.rows);
+        (code, leaves)
+    }
+
     /// The parents of a layer of at least two nodes.
     fn hash_layer(&self, below: &[Hash]) -> Vec<Hash>;
 

@@ -1,5 +1,6 @@
 //! The CPU backend: SIMD chosen at run time, rayon across cores.
 
+mod code;
 mod ext_vec;
 pub mod simd;
 
