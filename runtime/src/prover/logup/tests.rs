@@ -29,7 +29,10 @@ fn ext(seed: &mut u64) -> QM31 {
 fn zero_sum(n: usize, mut seed: u64) -> (Vec<QM31>, Vec<QM31>) {
     let den: Vec<QM31> = (0..n).map(|_| ext(&mut seed)).collect();
     let mut num: Vec<QM31> = (0..n - 1).map(|_| ext(&mut seed)).collect();
-    let sum = num.iter().zip(&den).fold(QM31::zero(), |s, (&n, &d)| s + n * d.inverse());
+    let sum = num
+        .iter()
+        .zip(&den)
+        .fold(QM31::zero(), |s, (&n, &d)| s + n * d.inverse());
     num.push(-sum * den[n - 1]);
     (num, den)
 }
@@ -215,8 +218,14 @@ fn a_proof_for_another_number_of_leaves_is_refused() {
         let mut channel = Channel::new(Transcript::new(b"test"), bytes);
         verify(&mut channel, n, 0).and_then(|c| Ok(channel.finish().map(|()| c)?))
     };
-    assert!(matches!(run(20, &bytes), Err(LogUpError::Read(ReadError::Trailing { .. }))));
-    assert!(matches!(run(100, &bytes), Err(LogUpError::Read(ReadError::Truncated { .. }))));
+    assert!(matches!(
+        run(20, &bytes),
+        Err(LogUpError::Read(ReadError::Trailing { .. }))
+    ));
+    assert!(matches!(
+        run(100, &bytes),
+        Err(LogUpError::Read(ReadError::Truncated { .. }))
+    ));
     assert_eq!(
         run(40, &bytes[..bytes.len() - 1]),
         Err(LogUpError::Read(ReadError::Truncated { at: bytes.len() - 1 }))
@@ -242,7 +251,13 @@ impl Tamper for BadNonce {
 fn every_nonce_is_checked() {
     let leaves = zero_sum(17, 7);
     // One for the clear layer; 3 rounds and one for layer 3; 4 rounds and one for layer 4.
-    let names = |i: usize| if [0, 4, 9].contains(&i) { "logup layer" } else { "sumcheck round" };
+    let names = |i: usize| {
+        if [0, 4, 9].contains(&i) {
+            "logup layer"
+        } else {
+            "sumcheck round"
+        }
+    };
     for i in 0..10 {
         let (bytes, _) = proof(&Naive, &leaves, 8, &mut BadNonce(i));
         assert_eq!(

@@ -26,7 +26,10 @@ struct Rng(u64);
 
 impl Rng {
     fn word(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         (self.0 >> 33) as u32
     }
     fn below(&mut self, n: u32) -> usize {
@@ -39,7 +42,9 @@ impl Rng {
         QM31::from_m31(self.base(), self.base(), self.base(), self.base())
     }
     fn values(&mut self, n: usize, base: bool) -> Vec<QM31> {
-        (0..n).map(|_| if base { self.base().into() } else { self.ext() }).collect()
+        (0..n)
+            .map(|_| if base { self.base().into() } else { self.ext() })
+            .collect()
     }
 }
 
@@ -104,10 +109,7 @@ impl Plain {
     fn sum(&self) -> QM31 {
         let rest = 1 << (self.variables() - self.eq.len());
         let eq = eq_table(&self.eq, 1 << self.eq.len());
-        let (a, b) = (
-            self.padded(&self.a),
-            self.b.as_ref().map(|b| self.padded(b)),
-        );
+        let (a, b) = (self.padded(&self.a), self.b.as_ref().map(|b| self.padded(b)));
         (0..a.len()).fold(QM31::zero(), |s, i| {
             s + eq[i / rest] * a[i] * b.as_ref().map_or(QM31::one(), |b| b[i])
         })
@@ -165,8 +167,7 @@ fn claim(batch: &[Plain]) -> (QM31, usize, usize) {
 fn check(batch: &[Plain], proof: &[u8], proved: &Proved, bits: u32) -> Result<(), String> {
     let (total, rounds, degree) = claim(batch);
     let mut channel = Channel::new(Transcript::new(b"test"), proof);
-    let Reduced { point, value } =
-        verify(&mut channel, total, rounds, degree, bits).map_err(|e| e.to_string())?;
+    let Reduced { point, value } = verify(&mut channel, total, rounds, degree, bits).map_err(|e| e.to_string())?;
     channel.finish().map_err(|e| e.to_string())?;
     assert_eq!(point, proved.point);
     let mut want = QM31::zero();
@@ -176,7 +177,11 @@ fn check(batch: &[Plain], proof: &[u8], proved: &Proved, bits: u32) -> Result<()
         assert_eq!(b, p.b.as_ref().map_or(QM31::one(), |b| mle(&p.padded(b), own)));
         want += p.coefficient * eq_points(&p.eq, &own[..p.eq.len()]) * a * b;
     }
-    if value == want { Ok(()) } else { Err("final value".into()) }
+    if value == want {
+        Ok(())
+    } else {
+        Err("final value".into())
+    }
 }
 
 fn shapes() -> impl Strategy<Value = Vec<Vec<usize>>> {
@@ -204,7 +209,16 @@ fn an_empty_axis_is_a_zero_sum() {
     assert_eq!(proved.finals[0], (QM31::zero(), QM31::zero()));
     assert_eq!(claim(&batch[..1]).0, QM31::zero());
     let (total, rounds, degree) = claim(&batch);
-    assert!(verify(&mut Channel::new(Transcript::new(b"test"), &bytes), total, rounds, degree, 0).is_ok());
+    assert!(
+        verify(
+            &mut Channel::new(Transcript::new(b"test"), &bytes),
+            total,
+            rounds,
+            degree,
+            0
+        )
+        .is_ok()
+    );
 }
 
 /// Changes one element of the k-th round message.
@@ -251,7 +265,13 @@ fn nonces_are_sent_and_checked() {
     let (bytes, _) = proof(&Naive, &batch, 6, &mut BadNonce(1 << 40));
     let (total, rounds, degree) = claim(&batch);
     assert_eq!(
-        verify(&mut Channel::new(Transcript::new(b"test"), &bytes), total, rounds, degree, 6),
+        verify(
+            &mut Channel::new(Transcript::new(b"test"), &bytes),
+            total,
+            rounds,
+            degree,
+            6
+        ),
         Err(ReadError::ProofOfWork {
             before: "sumcheck round",
             bits: 6
