@@ -5,4 +5,5 @@
 pub mod backend;
 pub mod exec;
 pub mod prover;
+pub mod testing;
 pub mod weights;

@@ -9,7 +9,7 @@
 //!   at least one: an equation `n = -1 + Σ [index = 0]` over the window with `n` ranged.
 
 use super::CheckError;
-use crate::{Access, Circuit, Entry, Left, SiteRef, Source, Step};
+use crate::{Access, Circuit, Entry, Equation, Left, SiteRef, Source, Step};
 
 /// Checks every entry.
 pub fn check(c: &Circuit) -> Result<(), CheckError> {
@@ -74,29 +74,36 @@ fn read_whole(e: &Entry, site: SiteRef, rank: usize) -> bool {
 
 /// Whether an equation `n = -1 + Σ_window [index = 0]` with ranged `n` belongs to the maximum.
 fn attained(c: &Circuit, e: &Entry, site: u16) -> bool {
+    e.equations.iter().any(|q| counts(c, e, q, site))
+}
+
+/// Whether the equation counts how often some maximum is attained: its right side is then never negative.
+pub(super) fn counts_attained(c: &Circuit, e: &Entry, q: &Equation) -> bool {
+    maxima(&e.steps).any(|site| counts(c, e, q, site))
+}
+
+fn counts(c: &Circuit, e: &Entry, q: &Equation, site: u16) -> bool {
     let s = &e.sites[site as usize];
     let m = &e.segments[s.index[0].segment as usize];
     let rank = m.axes.len();
-    e.equations.iter().any(|q| {
-        let Left::Cells(cells) = &q.left else { return false };
-        let [(1, n)] = cells[..] else { return false };
-        let [r] = &q.reads[..] else { return false };
-        let Source::Lookup {
-            site: read_site,
-            column,
-        } = r.read.source
-        else {
-            return false;
-        };
-        let indicator = c.tables[s.table as usize].columns.get(column as usize);
-        e.segments[n as usize].ranged
-            && q.products.is_empty()
-            && q.constant == -1
-            && q.out == m.axes
-            && r.reduce[..] == s.axes[rank..]
-            && r.read.coefficient == 1
-            && read_site == SiteRef::Virtual(site)
-            && r.read.access == Access::identity(s.axes.len())
-            && indicator.is_some_and(|col| col[0] == 1 && col[1..].iter().all(|&v| v == 0))
-    })
+    let Left::Cells(cells) = &q.left else { return false };
+    let [(1, n)] = cells[..] else { return false };
+    let [r] = &q.reads[..] else { return false };
+    let Source::Lookup {
+        site: read_site,
+        column,
+    } = r.read.source
+    else {
+        return false;
+    };
+    let indicator = c.tables[s.table as usize].columns.get(column as usize);
+    e.segments[n as usize].ranged
+        && q.products.is_empty()
+        && q.constant == -1
+        && q.out == m.axes
+        && r.reduce[..] == s.axes[rank..]
+        && r.read.coefficient == 1
+        && read_site == SiteRef::Virtual(site)
+        && r.read.access == Access::identity(s.axes.len())
+        && indicator.is_some_and(|col| col[0] == 1 && col[1..].iter().all(|&v| v == 0))
 }
