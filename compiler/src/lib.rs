@@ -3,6 +3,9 @@
 //! The front-end: [`syntax`] turns text into an AST, [`check`] turns an AST and a configuration into a typed graph of
 //! [`mlc_ir`], [`fmt`] prints source in one style, [`diagnostics`] say what is wrong. Files come through [`Host`].
 
+pub mod check;
 pub mod diagnostics;
 pub mod fmt;
 pub mod syntax;
+
+pub use check::{CheckResult, Config, Host, MemoryHost, check};

@@ -92,6 +92,10 @@ impl Writer {
                         self.out.push('\n');
                     }
                     self.newline(line_indent);
+                    if kind == TokenKind::Minus {
+                        // A line that begins with `-` continues a difference: it is no sign.
+                        self.before = Some(Before { kind: TokenKind::Eof, text: String::new(), sign: false });
+                    }
                 }
             }
             self.node(nodes, i, line_indent, false);

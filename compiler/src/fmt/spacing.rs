@@ -6,7 +6,7 @@ use crate::syntax::lexer::TokenKind::{self, *};
 pub(super) fn makes_sign(before: Option<TokenKind>) -> bool {
     !matches!(
         before,
-        Some(Ident | Int | Real | Str | KwTrue | KwFalse | KwNone | RParen | RBracket | RBrace | Question)
+        Some(Ident | Int | Real | Str | KwTrue | KwFalse | KwNone | RParen | RBracket | RBrace | Question | Eof)
     )
 }
 
@@ -29,7 +29,7 @@ fn is_operator(kind: TokenKind) -> bool {
 
 /// Whether a space stands between two neighbours. `text` is the first one's; `sign` says that it is a sign.
 pub(super) fn space(before: TokenKind, text: &str, sign: bool, after: TokenKind) -> bool {
-    if sign || matches!(before, LParen | LBracket | Dot | DotDot | At) {
+    if sign || matches!(before, LParen | LBracket | Dot | DotDot | At | Eof) {
         return false;
     }
     match after {

@@ -136,6 +136,8 @@ pub struct ConfigDecl {
 pub struct DimDecl {
     /// Its name, which the statement shows.
     pub name: Ident,
+    /// The declared minimum; 1 where absent.
+    pub min: Option<Expr>,
     /// The declared maximum.
     pub max: Expr,
 }
@@ -371,6 +373,8 @@ pub struct State {
     pub name: Ident,
     /// A tensor type.
     pub ty: Type,
+    /// The dimension along which it grows.
+    pub grows: Option<Expr>,
     /// The state's name in the statement, a template.
     pub source: Option<Expr>,
 }

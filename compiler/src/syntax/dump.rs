@@ -104,7 +104,10 @@ impl Dump {
                     .unwrap_or_default();
                 self.line(format!("config {}: {}{key}{default}", c.name.text, ty(&c.ty)));
             }
-            MemberKind::Dim(d) => self.line(format!("dim {} max {}", d.name.text, expr(&d.max))),
+            MemberKind::Dim(d) => {
+                let min = d.min.as_ref().map(|e| format!(" min {}", expr(e))).unwrap_or_default();
+                self.line(format!("dim {}{min} max {}", d.name.text, expr(&d.max)));
+            }
             MemberKind::Let(l) => self.let_binding(l),
             MemberKind::Weight(w) => self.weight(w),
             MemberKind::State(s) => self.state(s),
@@ -167,7 +170,12 @@ impl Dump {
             .as_ref()
             .map(|e| format!(" from {}", expr(e)))
             .unwrap_or_default();
-        self.line(format!("state {}: {}{source}", s.name.text, ty(&s.ty)));
+        let grows = s
+            .grows
+            .as_ref()
+            .map(|e| format!(" grows {}", expr(e)))
+            .unwrap_or_default();
+        self.line(format!("state {}: {}{grows}{source}", s.name.text, ty(&s.ty)));
     }
 
     fn body(&mut self, body: &Body) {

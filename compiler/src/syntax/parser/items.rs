@@ -312,8 +312,10 @@ impl Parser<'_> {
                 let name = self.ident("the name of the dimension")?;
                 self.expect(TokenKind::Colon)?;
                 self.expect_word("runtime")?;
+                let min = if self.eat_word("min") { Some(self.expr()?) } else { None };
                 self.expect_word("max")?;
                 MemberKind::Dim(DimDecl {
+                    min,
                     name,
                     max: self.expr()?,
                 })

@@ -189,12 +189,22 @@ impl Parser<'_> {
         let name = self.ident("the name of the state")?;
         self.expect(TokenKind::Colon)?;
         let ty = self.ty()?;
+        let grows = if self.eat_word("grows") {
+            Some(self.expr()?)
+        } else {
+            None
+        };
         let source = if self.eat_word("from") {
             Some(self.expr()?)
         } else {
             None
         };
-        Ok(State { name, ty, source })
+        Ok(State {
+            name,
+            ty,
+            grows,
+            source,
+        })
     }
 
     fn repeat(&mut self) -> Parsed<Repeat> {

@@ -1,0 +1,171 @@
+//! One entry under construction: its axes, cells, symbolic equations and execution steps.
+
+use std::sync::Arc;
+
+use mlc_circuit as c;
+use mlc_circuit::{Len, SiteRef, Source};
+use mlc_ir::{StackAxis, Table};
+
+use super::axes::{Ax, Axes, Map, Read, Tensor};
+use super::emit::Equation;
+use super::lin::{Lin, Term};
+
+/// A table that lowering has yet to fit to the proved range of its accumulator.
+#[derive(Debug, Clone)]
+pub(crate) struct Lookup {
+    /// The equation that determines the cells.
+    pub(crate) equation: usize,
+    /// The segment of indices.
+    pub(crate) index: u16,
+    /// Segments of remainder digits, least significant first, with their bits.
+    pub(crate) limbs: Vec<(u16, u32)>,
+    /// Bits dropped.
+    pub(crate) shift: u32,
+    /// The function, on `(acc + half) >> shift`.
+    pub(crate) table: Arc<Table>,
+    /// The equation's constant without rounding and offset.
+    pub(crate) constant: i64,
+}
+
+/// A lookup at `maximum - index`: proves a maximum.
+#[derive(Debug, Clone)]
+pub(crate) struct Maximum {
+    /// Axes of the site: those of the maximum, then the window's.
+    pub(crate) axes: Vec<Ax>,
+    /// Number of leading axes.
+    pub(crate) rank: usize,
+    /// The segment of maxima.
+    pub(crate) maximum: u16,
+    /// The segment compared, and how the site reads it.
+    pub(crate) source: u16,
+    pub(crate) maps: Vec<Map>,
+    pub(crate) name: String,
+}
+
+/// The repeat region being lowered.
+#[derive(Debug)]
+pub(crate) struct OpenRegion {
+    pub(crate) stack: StackAxis,
+    pub(crate) ax: Ax,
+    pub(crate) steps: Vec<c::Step>,
+    pub(crate) first_equation: usize,
+}
+
+/// One entry under construction.
+#[derive(Debug, Default)]
+pub(crate) struct EntryBuilder {
+    pub(crate) axes: Axes,
+    pub(crate) inputs: Vec<c::PublicInput>,
+    pub(crate) outputs: Vec<c::PublicOutput>,
+    pub(crate) segments: Vec<c::Segment>,
+    pub(crate) lookups: Vec<Lookup>,
+    pub(crate) maxima: Vec<Maximum>,
+    pub(crate) equations: Vec<Equation>,
+    pub(crate) steps: Vec<c::Step>,
+    pub(crate) region: Option<OpenRegion>,
+    /// Greatest number of bits of a remainder digit.
+    pub(crate) limb_bits: u32,
+}
+
+impl EntryBuilder {
+    /// The axis of the open region, which every tensor made inside has first.
+    pub(crate) fn region_axes(&self) -> Vec<Ax> {
+        self.region.iter().map(|r| r.ax).collect()
+    }
+
+    pub(crate) fn step(&mut self, step: c::Step) {
+        match &mut self.region {
+            Some(region) => region.steps.push(step),
+            None => self.steps.push(step),
+        }
+    }
+
+    /// A segment over `axes`; its table is set when the entry is finished.
+    pub(crate) fn segment(&mut self, name: String, axes: &[Ax], ranged: bool) -> u16 {
+        self.segments.push(c::Segment {
+            name,
+            axes: axes.iter().map(|a| self.axes.len(*a).clone()).collect(),
+            table: None,
+            ranged,
+        });
+        (self.segments.len() - 1) as u16
+    }
+
+    pub(crate) fn equation(&mut self, equation: Equation) -> usize {
+        self.equations.push(equation);
+        let at = self.equations.len() - 1;
+        self.step(c::Step::Equation(at as u16));
+        at
+    }
+
+    /// Commits `table((value + half) >> shift)`; returns the looked-up value.
+    pub(crate) fn commit(&mut self, name: &str, value: Lin, shift: u32, table: Arc<Table>) -> Lin {
+        let out: Vec<Ax> = self.region_axes().into_iter().chain(value.axes()).collect();
+        let mut cells = Vec::new();
+        let mut limbs = Vec::new();
+        let count = shift.div_ceil(self.limb_bits.max(1));
+        let (mut low, mut left) = (0, shift);
+        for limb in 0..count {
+            let bits = left.div_ceil(count - limb);
+            let label = if count == 1 {
+                format!("{name}.r")
+            } else {
+                format!("{name}.r{limb}")
+            };
+            let segment = self.segment(label, &out, true);
+            cells.push((1i64 << low, segment));
+            limbs.push((segment, bits));
+            low += bits;
+            left -= bits;
+        }
+        let index = self.segment(name.to_owned(), &out, false);
+        cells.push((1i64 << shift, index));
+        let equation = self.equation(Equation {
+            name: name.to_owned(),
+            out: out.clone(),
+            left: c::Left::Cells(cells),
+            constant: value.constant,
+            terms: value.terms,
+        });
+        self.lookups.push(Lookup {
+            equation,
+            index,
+            limbs,
+            shift,
+            table,
+            constant: value.constant,
+        });
+        self.read_segment(index, &out, value.dims)
+    }
+
+    /// Column 0 at the cells of a segment over `out`, as a value with these dimensions.
+    pub(crate) fn read_segment(&mut self, segment: u16, out: &[Ax], dims: Vec<Vec<Ax>>) -> Lin {
+        let source = Source::Lookup {
+            site: SiteRef::Segment(segment),
+            column: 0,
+        };
+        let read = Read {
+            coefficient: 1,
+            tensor: Tensor::Source(source),
+            maps: out
+                .iter()
+                .map(|a| Map::Affine(super::axes::Affine::axis(*a)))
+                .collect(),
+            lens: out.iter().map(|a| self.axes.len(*a).clone()).collect::<Vec<Len>>(),
+            gates: Vec::new(),
+        };
+        Lin {
+            dims,
+            constant: 0,
+            terms: vec![Term::Read {
+                read,
+                reduce: Vec::new(),
+            }],
+        }
+    }
+
+    /// The lookup that determines the cells of a segment.
+    pub(crate) fn lookup_of(&self, segment: u16) -> Option<&Lookup> {
+        self.lookups.iter().find(|l| l.index == segment)
+    }
+}

@@ -1,0 +1,233 @@
+//! Finishing an entry: tables are fitted to the bounds that the circuit's own range analysis proves.
+//!
+//! A requantisation of the IR names a table that covers the IR's interval. The circuit's analysis is coarser in places (a
+//! product of two activations is bounded symmetrically, every read may be 0), so each table is fitted once more: kept
+//! where it covers, else extended by its end values, which changes no value that occurs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mlc_circuit as c;
+use mlc_circuit::check::bounds;
+use mlc_ir::Table;
+use mlc_ir::table::MAX_TABLE_BITS;
+
+use super::LowerError;
+use super::axes::Tensor;
+use super::builder::{EntryBuilder, Lookup};
+use super::emit::{Misfit, Shared, access};
+
+/// Magnitudes stay below this.
+const LIMIT: u128 = 1 << 30;
+
+fn half(shift: u32) -> i64 {
+    if shift == 0 { 0 } else { 1 << (shift - 1) }
+}
+
+/// The circuit's table of `table`, offset and constant so that its index 0 is input `first`.
+struct Fitted {
+    bits: u32,
+    values: Vec<i32>,
+    constant: i64,
+}
+
+/// Fits the table of `lookup` to accumulators in `[lo, hi]` (without the lookup's own constants).
+fn fit(lookup: &Lookup, name: &str, lo: i64, hi: i64) -> Result<Fitted, LowerError> {
+    let table = &lookup.table;
+    let index = |acc: i64| (acc + half(lookup.shift)) >> lookup.shift;
+    let (least, most) = table.domain();
+    let (from, to) = (index(lo), index(hi));
+    let start = if from >= least && to <= most { least } else { from };
+    let bits = if start == least {
+        table.bits()
+    } else {
+        // Symmetric ranges give equal tables in many layers.
+        u64::BITS - ((to - from).unsigned_abs()).leading_zeros()
+    };
+    if bits > MAX_TABLE_BITS {
+        return Err(LowerError::TableTooLarge {
+            layer: name.to_owned(),
+            lo,
+            hi,
+            shift: lookup.shift,
+            bits,
+            max: MAX_TABLE_BITS,
+            mend: "use fewer weight or activation bits for this layer, or calibrate its weights' column sums".into(),
+        });
+    }
+    let at = |i: i64| table.get((start + i).clamp(least, most)).unwrap_or(0);
+    Ok(Fitted {
+        bits,
+        values: (0..1i64 << bits).map(at).collect(),
+        constant: lookup.constant + half(lookup.shift) - (start << lookup.shift),
+    })
+}
+
+/// The table of a maximum: no values, and whether the index is 0.
+fn indicator(bits: u32) -> c::Table {
+    let mut column = vec![0; 1 << bits];
+    column[0] = 1;
+    c::Table {
+        name: format!("zero{bits}"),
+        log_rows: bits as u8,
+        columns: vec![column],
+    }
+}
+
+fn function_table(table: &Table, bits: u32, values: Vec<i32>) -> c::Table {
+    c::Table {
+        name: format!("f{}", &table.hash_text()[..8]),
+        log_rows: bits as u8,
+        columns: vec![values],
+    }
+}
+
+impl EntryBuilder {
+    /// The entry, written out.
+    pub(crate) fn finish(
+        mut self,
+        name: &str,
+        dims: &[c::RuntimeDim],
+        shared: &mut Shared,
+    ) -> Result<c::Entry, LowerError> {
+        let misfit = |layer: &str| {
+            let layer = layer.to_owned();
+            move |Misfit(why): Misfit| LowerError::Unsupported {
+                layer,
+                op: "equation",
+                why: why.to_owned(),
+                span: None,
+            }
+        };
+        // A first writing with the IR's tables, for the bounds.
+        let mut probe = shared.clone();
+        self.set_tables(&mut probe, None)?;
+        let mut equations = Vec::with_capacity(self.equations.len());
+        for e in &self.equations {
+            equations.push(e.write(&self.axes, &mut probe).map_err(misfit(&e.name))?);
+        }
+        let sites = self.sites(&mut probe).map_err(misfit(name))?;
+        let mut entry = c::Entry {
+            name: name.to_owned(),
+            inputs: self.inputs.clone(),
+            outputs: self.outputs.clone(),
+            segments: self.segments.clone(),
+            sites,
+            equations,
+            steps: self.steps.clone(),
+        };
+        let circuit = c::Circuit {
+            name: name.to_owned(),
+            dims: dims.to_vec(),
+            tables: probe.tables,
+            weights: probe.weights,
+            entries: Vec::new(),
+        };
+        let mut fitted = BTreeMap::new();
+        for (i, lookup) in self.lookups.iter().enumerate() {
+            let equation = &mut entry.equations[lookup.equation];
+            equation.constant = lookup.constant;
+            let range = bounds::right(&circuit, &entry, &entry.equations[lookup.equation]);
+            let layer = &self.equations[lookup.equation].name;
+            let magnitude = range.lo.unsigned_abs().max(range.hi.unsigned_abs());
+            if magnitude >= LIMIT / 2 {
+                return Err(LowerError::Overflow {
+                    layer: layer.clone(),
+                    bound: magnitude,
+                    mend: "use fewer weight or activation bits for this layer, or calibrate its weights' column sums"
+                        .into(),
+                });
+            }
+            fitted.insert(i, fit(lookup, layer, range.lo as i64, range.hi as i64)?);
+        }
+        for (i, lookup) in self.lookups.iter().enumerate() {
+            self.equations[lookup.equation].constant = fitted[&i].constant;
+        }
+        self.set_tables(shared, Some(fitted))?;
+        let mut equations = Vec::with_capacity(self.equations.len());
+        for e in &self.equations {
+            equations.push(e.write(&self.axes, shared).map_err(misfit(&e.name))?);
+        }
+        entry.equations = equations;
+        entry.sites = self.sites(shared).map_err(misfit(name))?;
+        entry.segments = self.segments;
+        Ok(entry)
+    }
+
+    /// Sets the table of every segment. Cells that only a maximum compares have none of their own.
+    fn set_tables(&mut self, shared: &mut Shared, fitted: Option<BTreeMap<usize, Fitted>>) -> Result<(), LowerError> {
+        let read = self.segments_read();
+        let mut fitted = fitted.unwrap_or_default();
+        for (i, lookup) in self.lookups.iter().enumerate() {
+            for (segment, bits) in &lookup.limbs {
+                let range = shared.table(c::Table::range(*bits as u8));
+                self.segments[*segment as usize].table = Some(range);
+            }
+            let (bits, values) = match fitted.remove(&i) {
+                Some(f) => (f.bits, f.values),
+                None => (lookup.table.bits(), lookup.table.values().to_vec()),
+            };
+            let table = function_table(&lookup.table, bits, values);
+            let compared: Vec<u16> = self
+                .maxima
+                .iter()
+                .filter(|m| m.source == lookup.index)
+                .map(|m| m.maximum)
+                .collect();
+            if compared.is_empty() || read.contains(&lookup.index) {
+                let table = shared.table(table.clone());
+                self.segments[lookup.index as usize].table = Some(table);
+            } else {
+                self.segments[lookup.index as usize].table = None;
+            }
+            for maximum in compared {
+                let table = shared.table(table.clone());
+                self.segments[maximum as usize].table = Some(table);
+            }
+        }
+        Ok(())
+    }
+
+    /// Segments whose looked-up values some equation reads.
+    fn segments_read(&self) -> BTreeSet<u16> {
+        let reads = self.equations.iter().flat_map(|e| &e.terms).flat_map(|t| t.reads());
+        reads
+            .filter_map(|r| match r.tensor {
+                Tensor::Source(c::Source::Lookup {
+                    site: c::SiteRef::Segment(s),
+                    ..
+                }) => Some(s),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The virtual sites, each with the table of its own index range.
+    fn sites(&self, shared: &mut Shared) -> Result<Vec<c::VirtualSite>, Misfit> {
+        let mut sites = Vec::with_capacity(self.maxima.len());
+        for m in &self.maxima {
+            let bits = self.segments[m.maximum as usize]
+                .table
+                .map_or(0, |t| u32::from(shared.tables[t as usize].log_rows));
+            let lens = m.axes.iter().map(|a| self.axes.len(*a).clone()).collect();
+            sites.push(c::VirtualSite {
+                name: m.name.clone(),
+                axes: lens,
+                table: shared.table(indicator(bits)),
+                index: vec![
+                    c::FormTerm {
+                        coefficient: 1,
+                        segment: m.maximum,
+                        access: c::Access::identity(m.rank),
+                    },
+                    c::FormTerm {
+                        coefficient: -1,
+                        segment: m.source,
+                        access: access(&m.maps, &[], &m.axes)?,
+                    },
+                ],
+                ranged: false,
+            });
+        }
+        Ok(sites)
+    }
+}

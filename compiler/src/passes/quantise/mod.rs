@@ -1,0 +1,316 @@
+//! Quantise: the real stage to the quantised stage, by the plan.
+//!
+//! **Invariant**: every value of the result stands, at its scale, for the real value of the same name, up to rounding and
+//! saturation at the plan's range; every bound is proved by inference, so no input within its declared range overflows.
+//!
+//! - Activations are symmetric signed integers, at the scale of their group ([`scales`]): greatest |range| over
+//!   `2^(bits-1) - 1`.
+//! - A product is exact, at the product of the scales; it is an *accumulator* until a lookup makes it an activation. A
+//!   function of it is that lookup itself ([`table`]): requantisation, function and clamp together.
+//! - Weights of products have `weight_bits`; a bias is an integer of at most 16 bits at the accumulator's scale, times a
+//!   power of two where it would not fit.
+//! - Outputs stay accumulators.
+
+mod operands;
+mod ops;
+mod residual;
+mod scales;
+mod softmax;
+pub(crate) mod table;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mlc_ir::{
+    Elem, Entry, Formula, GraphBuilder, IntType, Literal, Module, Node, Op, Recipe, Region, Requant, Shape, Span, Stage,
+    Template, TensorF32, Type, ValueId,
+};
+
+use super::PassError;
+use crate::plan::{QuantPlan, ValueRange, default_ranges};
+use table::Target;
+
+/// The module in the quantised stage.
+pub fn quantise(module: &Module, plan: &QuantPlan) -> Result<Module, PassError> {
+    if module.stage != Stage::Real {
+        return Err(PassError::Stage {
+            pass: "quantise",
+            expected: Stage::Real,
+        });
+    }
+    let mut out = Module::new(module.name.clone(), Stage::Quantised);
+    out.dims = module.dims.clone();
+    for (name, entry) in &module.entries {
+        let ranges = default_ranges(module, name, entry, plan);
+        let fixed = fixed(&entry.body);
+        let scales = scales::scales(entry, &ranges, &|id| fixed.contains(&id), plan.activation_max());
+        let mut quantiser = Quantiser {
+            module,
+            entry,
+            plan,
+            ranges,
+            scales,
+            g: out.entry(name.clone()),
+            map: BTreeMap::new(),
+            activations: BTreeMap::new(),
+            accumulators: BTreeSet::new(),
+            looked_up: BTreeSet::new(),
+        };
+        quantiser.run()?;
+        quantiser.g.finish();
+    }
+    Ok(out)
+}
+
+/// Weights, constants, and views of them.
+fn fixed(region: &Region) -> BTreeSet<ValueId> {
+    let mut out = BTreeSet::new();
+    for node in region.all_nodes() {
+        let view = matches!(
+            node.op,
+            Op::Reshape(_) | Op::Transpose(_) | Op::Slice { .. } | Op::Broadcast(_)
+        );
+        let source = matches!(node.op, Op::Weight(_) | Op::Const(_));
+        if source || (view && out.contains(&node.operands[0])) {
+            out.extend(&node.results);
+        }
+    }
+    out
+}
+
+/// A value while an entry is quantised.
+#[derive(Debug, Clone)]
+enum Q {
+    /// Of the new entry.
+    Value(ValueId),
+    /// A weight, quantised when its use is known.
+    Weight(FixedTensor),
+    /// A constant of equal elements.
+    Scalar(f64),
+}
+
+/// A weight or constant before quantisation, with the views applied to it.
+#[derive(Debug, Clone)]
+struct FixedTensor {
+    name: String,
+    recipe: Recipe,
+    shape: Shape,
+    visibility: mlc_ir::Visibility,
+    max_abs: f64,
+    /// Measured sum of magnitudes over axes of the unviewed tensor.
+    column_sum: Option<(Vec<usize>, f64)>,
+    views: Vec<Op>,
+}
+
+struct Quantiser<'a, 'm> {
+    module: &'a Module,
+    entry: &'a Entry,
+    plan: &'a QuantPlan,
+    ranges: BTreeMap<ValueId, ValueRange>,
+    scales: Vec<f64>,
+    g: GraphBuilder<'m>,
+    map: BTreeMap<ValueId, Q>,
+    /// Requantised forms of values of the new entry.
+    activations: BTreeMap<ValueId, ValueId>,
+    /// Values of the new entry that are sums of products or of many terms: no factors before they are requantised.
+    accumulators: BTreeSet<ValueId>,
+    /// Values of the new entry that are results of a lookup.
+    looked_up: BTreeSet<ValueId>,
+}
+
+/// Names a layer in an error.
+#[derive(Clone)]
+struct Place {
+    layer: String,
+    op: &'static str,
+    span: Option<Span>,
+}
+
+impl Place {
+    fn fail(&self, why: impl Into<String>) -> PassError {
+        PassError::Unsupported {
+            layer: self.layer.clone(),
+            op: self.op,
+            why: why.into(),
+            span: self.span.clone(),
+        }
+    }
+}
+
+impl Quantiser<'_, '_> {
+    fn run(&mut self) -> Result<(), PassError> {
+        let entry = self.entry;
+        for (port, id) in entry.inputs.iter().zip(&entry.body.params) {
+            let ty = entry.ty(*id);
+            let ty = match ty.elem {
+                Elem::Real => {
+                    let t = self.target(*id);
+                    Type::int(t.scale, t.lo, t.hi, ty.shape.clone())
+                }
+                _ => ty.clone(),
+            };
+            let input = self.g.input(&port.name, port.visibility, ty);
+            self.map.insert(*id, Q::Value(input));
+        }
+        for node in &entry.body.nodes {
+            self.node(node)?;
+        }
+        for (port, id) in entry.outputs.iter().zip(&entry.body.results) {
+            let place = Place {
+                layer: port.name.clone(),
+                op: "output",
+                span: None,
+            };
+            let value = self.value(*id, &place)?;
+            self.g.output(&port.name, value, port.visibility);
+        }
+        Ok(())
+    }
+
+    fn name(&self, id: ValueId) -> &str {
+        &self.entry.value(id).name
+    }
+
+    fn place(&self, node: &Node) -> Place {
+        let layer = node.results.first().map_or(node.op.name(), |id| self.name(*id));
+        Place {
+            layer: layer.to_owned(),
+            op: node.op.name(),
+            span: node.span.clone(),
+        }
+    }
+
+    /// Scale and range of the activation that stands for the real value `id`.
+    fn target(&self, id: ValueId) -> Target {
+        let scale = self.scales[id.index()];
+        let r = self.ranges.get(&id).copied().unwrap_or(ValueRange { lo: -1.0, hi: 1.0 });
+        let greatest = self.plan.activation_max();
+        let q = |v: f64| (libm::rint(v / scale) as i64).clamp(-greatest, greatest);
+        let (lo, hi) = (q(r.lo), q(r.hi));
+        Target {
+            scale,
+            lo,
+            // A range of one point still is a type.
+            hi: hi.max(lo + 1),
+        }
+    }
+
+    fn int(&self, value: ValueId, place: &Place) -> Result<IntType, PassError> {
+        let int = self.g.ty(value).elem.int();
+        int.ok_or_else(|| place.fail("an operand that is neither real nor an integer"))
+    }
+
+    /// The quantised value of `id`; weights become integers at 8 bits.
+    fn value(&mut self, id: ValueId, place: &Place) -> Result<ValueId, PassError> {
+        match self.map.get(&id).cloned() {
+            Some(Q::Value(v)) => Ok(v),
+            Some(Q::Weight(w)) => self.weight(&w, &[], place),
+            Some(Q::Scalar(v)) => {
+                let scale = if v == 0.0 { 1.0 } else { libm::fabs(v) };
+                self.constant(if v < 0.0 { -1 } else { i64::from(v > 0.0) }, scale)
+            }
+            None => Err(place.fail("an operand without value")),
+        }
+    }
+
+    /// A constant integer.
+    fn constant(&mut self, value: i64, scale: f64) -> Result<ValueId, PassError> {
+        let elem = Elem::Int(IntType {
+            scale,
+            lo: value,
+            hi: value,
+        });
+        let data = mlc_ir::Tensor::scalar(value).into();
+        Ok(self.g.push(Op::Const(Literal::Integers { elem, data }), &[])?)
+    }
+
+    /// `value` in a form that may be a factor: itself, or requantised to the target of the real value `id`.
+    fn factor(&mut self, id: ValueId, place: &Place) -> Result<ValueId, PassError> {
+        let value = self.value(id, place)?;
+        if self.accumulators.contains(&value) {
+            return self.activation(id, value, place);
+        }
+        Ok(value)
+    }
+
+    /// `value` at exactly the scale of the real value `id`.
+    fn at_scale(&mut self, id: ValueId, place: &Place) -> Result<ValueId, PassError> {
+        let value = self.value(id, place)?;
+        if !self.accumulators.contains(&value) && self.int(value, place)?.scale == self.scales[id.index()] {
+            return Ok(value);
+        }
+        self.activation(id, value, place)
+    }
+
+    fn activation(&mut self, id: ValueId, value: ValueId, place: &Place) -> Result<ValueId, PassError> {
+        if let Some(known) = self.activations.get(&value) {
+            return Ok(*known);
+        }
+        let name = format!("{}.q", self.name(id));
+        let target = self.target(id);
+        let out = self.requantise(value, None, target, &name, "clamp", place)?;
+        self.activations.insert(value, out);
+        Ok(out)
+    }
+
+    /// One lookup; `hint` names the table.
+    fn requantise(
+        &mut self,
+        value: ValueId,
+        f: Option<&Formula>,
+        to: Target,
+        name: &str,
+        hint: &str,
+        place: &Place,
+    ) -> Result<ValueId, PassError> {
+        let int = self.int(value, place)?;
+        self.bounded(value, place)?;
+        let made = table::requantise(int, f, to, self.plan.config.table_bits);
+        let made = made.ok_or_else(|| place.fail("its function is not finite on the range of its argument"))?;
+        let name_of_table = self.table(made.table, hint);
+        self.g.named(name);
+        let requant = Requant {
+            shift: made.shift,
+            table: Template::literal(name_of_table),
+            scale: to.scale,
+        };
+        let out = self.g.requant(requant, value)?;
+        self.looked_up.insert(out);
+        Ok(out)
+    }
+
+    /// The name of a table with these contents.
+    fn table(&mut self, table: mlc_ir::Table, hint: &str) -> String {
+        let tables = &mut self.g.module_mut().tables;
+        if let Some((name, _)) = tables.iter().find(|(_, t)| ***t == table) {
+            return name.clone();
+        }
+        let mut n = 0;
+        let mut name = hint.to_owned();
+        while tables.contains_key(&name) {
+            n += 1;
+            name = format!("{hint}_{n}");
+        }
+        tables.insert(name.clone(), table.into());
+        name
+    }
+
+    /// Refuses accumulators that could wrap.
+    fn bounded(&self, value: ValueId, place: &Place) -> Result<(), PassError> {
+        let int = self.int(value, place)?;
+        // The offset and the rounding of a requantisation need as much again.
+        if int.max_abs() < mlc_ir::INT_LIMIT / 2 {
+            return Ok(());
+        }
+        Err(PassError::Overflow {
+            layer: place.layer.clone(),
+            bound: int.max_abs(),
+            mend: super::range_analysis::mend(self.plan),
+            span: place.span.clone(),
+        })
+    }
+}
+
+fn scalar(tensor: &TensorF32) -> Option<f64> {
+    let first = *tensor.data.first()?;
+    tensor.data.iter().all(|v| *v == first).then(|| f64::from(first))
+}

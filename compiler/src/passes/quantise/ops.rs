@@ -1,0 +1,345 @@
+//! One operation.
+
+use mlc_ir::{BinaryOp, Formula, Node, Op, PoolKind, ReduceKind, Repeat, ValueId};
+
+use super::super::PassError;
+use super::table::Target;
+use super::{Place, Q, Quantiser, residual};
+
+/// Bits added below an activation's step where something finer is added to it.
+const FINER: i32 = 6;
+
+impl Quantiser<'_, '_> {
+    pub(super) fn node(&mut self, node: &Node) -> Result<(), PassError> {
+        let place = self.place(node);
+        self.g.at(node.span.clone());
+        if let Op::Repeat(repeat) = &node.op {
+            return self.repeat(node, repeat, &place);
+        }
+        let Some(result) = node.results.first().copied() else {
+            return Ok(());
+        };
+        let q = match self.fixed_tensor(node) {
+            Some(q) => q,
+            None => Q::Value(self.operation(node, result, &place)?),
+        };
+        self.map.insert(result, q);
+        Ok(())
+    }
+
+    fn operation(&mut self, node: &Node, result: ValueId, place: &Place) -> Result<ValueId, PassError> {
+        let x = |i: usize| node.operands[i];
+        let name = place.layer.clone();
+        match &node.op {
+            Op::Binary(op) => self.binary(*op, x(0), x(1), result, place),
+            Op::Table { name: hint, formula } => self.function(x(0), formula, hint, result, place),
+            Op::Contract(einsum) => {
+                let sides = [einsum.lhs(), einsum.rhs()];
+                let mut operands = Vec::with_capacity(2);
+                for (id, labels) in node.operands.iter().zip(sides) {
+                    let summed = labels.char_indices().filter(|(_, c)| !einsum.out().contains(*c));
+                    let summed: Vec<usize> = summed.map(|(i, _)| i).collect();
+                    operands.push(self.product_operand(*id, &summed, place)?);
+                }
+                self.accumulate(node, &operands)
+            }
+            Op::Conv2d(_) => {
+                let image = self.factor(x(0), place)?;
+                let filters = self.product_operand(x(1), &[1, 2, 3], place)?;
+                self.accumulate(node, &[image, filters])
+            }
+            Op::Pool(pool) if pool.kind == PoolKind::Avg => {
+                let image = self.factor(x(0), place)?;
+                self.accumulate(node, &[image])
+            }
+            Op::Reduce { kind, .. } if *kind != ReduceKind::Max => {
+                let value = self.factor(x(0), place)?;
+                self.accumulate(node, &[value])
+            }
+            Op::Softmax if node.operands.len() == 1 => self.softmax(x(0), place),
+            Op::ArgMax => {
+                let value = self.value(x(0), place)?;
+                Ok(self.g.named(name).push(node.op.clone(), &[value])?)
+            }
+            Op::Pool(_) | Op::Reduce { .. } => {
+                let value = self.factor(x(0), place)?;
+                Ok(self.g.named(name).push(node.op.clone(), &[value])?)
+            }
+            Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) => {
+                let value = self.value(x(0), place)?;
+                let out = self.g.named(name).push(node.op.clone(), &[value])?;
+                if self.accumulators.contains(&value) {
+                    self.accumulators.insert(out);
+                }
+                Ok(out)
+            }
+            Op::Slice { .. } => {
+                let value = self.factor(x(0), place)?;
+                Ok(self.g.named(name).push(node.op.clone(), &[value])?)
+            }
+            Op::Pad { value: 0.0, .. } => {
+                let value = self.factor(x(0), place)?;
+                Ok(self.g.named(name).push(node.op.clone(), &[value])?)
+            }
+            Op::Pad { .. } => Err(place.fail("padding with something other than 0")),
+            Op::Concat { .. } => {
+                let mut parts = Vec::with_capacity(node.operands.len());
+                for id in &node.operands {
+                    parts.push(self.at_scale(*id, place)?);
+                }
+                Ok(self.g.named(name).push(node.op.clone(), &parts)?)
+            }
+            Op::BatchNorm { .. } => Err(place.fail("a batch norm is folded into weights first (pass fold-norm)")),
+            _ => Err(place.fail("this operation has no integer program yet")),
+        }
+    }
+
+    /// An exact operation whose result is an accumulator.
+    fn accumulate(&mut self, node: &Node, operands: &[ValueId]) -> Result<ValueId, PassError> {
+        let place = self.place(node);
+        let out = self.g.named(place.layer.clone()).push(node.op.clone(), operands)?;
+        self.accumulators.insert(out);
+        self.bounded(out, &place)?;
+        Ok(out)
+    }
+
+    fn product_operand(&mut self, id: ValueId, summed: &[usize], place: &Place) -> Result<ValueId, PassError> {
+        match self.map.get(&id).cloned() {
+            Some(Q::Weight(w)) => self.weight(&w, summed, place),
+            _ => self.factor(id, place),
+        }
+    }
+
+    /// A function of one value: one lookup.
+    fn function(
+        &mut self,
+        x: ValueId,
+        formula: &Formula,
+        hint: &str,
+        result: ValueId,
+        place: &Place,
+    ) -> Result<ValueId, PassError> {
+        let value = self.value(x, place)?;
+        let target = self.target(result);
+        self.requantise(value, Some(formula), target, &place.layer, hint, place)
+    }
+
+    fn binary(
+        &mut self,
+        op: BinaryOp,
+        a: ValueId,
+        b: ValueId,
+        result: ValueId,
+        place: &Place,
+    ) -> Result<ValueId, PassError> {
+        let name = place.layer.clone();
+        let side = |q: Option<&Q>| match q {
+            Some(Q::Value(_)) | None => (true, None),
+            Some(Q::Weight(_)) => (false, None),
+            Some(Q::Scalar(v)) => (false, Some(*v)),
+        };
+        let (left, right) = (side(self.map.get(&a)), side(self.map.get(&b)));
+        let (x, other) = match (left.0, right.0) {
+            (true, true) => return self.binary_values(op, a, b, result, place),
+            (true, false) => (a, b),
+            (false, true) => (b, a),
+            (false, false) => return Err(place.fail("both operands are weights or constants; fold them into one")),
+        };
+        let scalar = left.1.or(right.1);
+        let swapped = x == b && a != b;
+        match (op, scalar) {
+            (BinaryOp::Mul, Some(c)) => self.rescale(x, c, &name, place),
+            (BinaryOp::Div, Some(c)) if !swapped => self.rescale(x, 1.0 / c, &name, place),
+            (BinaryOp::Div, Some(c)) => self.function(x, &(c / Formula::x()), "reciprocal", result, place),
+            (BinaryOp::Max, Some(c)) => self.function(x, &Formula::x().max(c), "max", result, place),
+            (BinaryOp::Min, Some(c)) => self.function(x, &Formula::x().min(c), "min", result, place),
+            (BinaryOp::Add | BinaryOp::Sub, _) => {
+                let fine = self.fine(x, place)?;
+                let scale = self.int(fine, place)?.scale;
+                let term = match (scalar, self.map.get(&other).cloned()) {
+                    (Some(c), _) => self.constant(libm::rint(c / scale) as i64, scale)?,
+                    (None, Some(Q::Weight(w))) => self.bias(&w, scale, place)?,
+                    _ => return Err(place.fail("an operand without value")),
+                };
+                let operands = if swapped { [term, fine] } else { [fine, term] };
+                let out = self.g.named(name).binary(op, operands[0], operands[1])?;
+                self.accumulators.insert(out);
+                self.bounded(out, place)?;
+                Ok(out)
+            }
+            (BinaryOp::Mul, None) => {
+                let value = self.factor(x, place)?;
+                let gain = self.product_operand(other, &[], place)?;
+                let out = self.g.named(name).mul(value, gain)?;
+                self.accumulators.insert(out);
+                self.bounded(out, place)?;
+                Ok(out)
+            }
+            _ => Err(place.fail("this operation with a weight has no integer program; fold the weight first")),
+        }
+    }
+
+    /// A value to which something at a finer scale may be added: an accumulator, or an activation times a power of two.
+    fn fine(&mut self, x: ValueId, place: &Place) -> Result<ValueId, PassError> {
+        let value = self.value(x, place)?;
+        if self.accumulators.contains(&value) {
+            return Ok(value);
+        }
+        let factor = self.constant(1 << FINER, libm::ldexp(1.0, -FINER))?;
+        Ok(self.g.mul(value, factor)?)
+    }
+
+    /// `c · x`: the same integers at another scale.
+    fn rescale(&mut self, x: ValueId, c: f64, name: &str, place: &Place) -> Result<ValueId, PassError> {
+        if c == 0.0 || !c.is_finite() {
+            return Err(place.fail("a factor that is 0 or not finite"));
+        }
+        let value = self.value(x, place)?;
+        let sign = self.constant(if c < 0.0 { -1 } else { 1 }, libm::fabs(c))?;
+        let out = self.g.named(name).mul(value, sign)?;
+        if self.accumulators.contains(&value) {
+            self.accumulators.insert(out);
+        }
+        Ok(out)
+    }
+
+    fn binary_values(
+        &mut self,
+        op: BinaryOp,
+        a: ValueId,
+        b: ValueId,
+        result: ValueId,
+        place: &Place,
+    ) -> Result<ValueId, PassError> {
+        let name = place.layer.clone();
+        match op {
+            BinaryOp::Add | BinaryOp::Sub => {
+                let (x, y) = (self.at_scale(a, place)?, self.at_scale(b, place)?);
+                Ok(self.g.named(name).binary(op, x, y)?)
+            }
+            // max(a, b) = b + relu(a - b), min(a, b) = a - relu(a - b), exactly.
+            BinaryOp::Max | BinaryOp::Min => {
+                let (x, y) = (self.at_scale(a, place)?, self.at_scale(b, place)?);
+                let d = self.g.sub(x, y)?;
+                let int = self.int(d, place)?;
+                let to = Target {
+                    scale: int.scale,
+                    lo: 0,
+                    hi: int.hi.max(1),
+                };
+                let above = Formula::x().max(0.0);
+                let r = self.requantise(d, Some(&above), to, &format!("{name}.above"), "above", place)?;
+                Ok(if op == BinaryOp::Max {
+                    self.g.named(name).add(y, r)?
+                } else {
+                    self.g.named(name).sub(x, r)?
+                })
+            }
+            BinaryOp::Mul => {
+                let (x, y) = (self.factor(a, place)?, self.factor(b, place)?);
+                let out = self.g.named(name).mul(x, y)?;
+                self.accumulators.insert(out);
+                self.bounded(out, place)?;
+                Ok(out)
+            }
+            BinaryOp::Div => {
+                let x = self.factor(a, place)?;
+                let divisor = self.value(b, place)?;
+                let (num, den) = (self.target(a), self.target(b));
+                let quotient = self.target(result);
+                // 1/b at a scale such that the greatest quotient keeps its bits.
+                let greatest = self.plan.activation_max();
+                let most = quotient.scale * greatest as f64 / (num.scale * num.hi.max(-num.lo).max(1) as f64);
+                let to = Target {
+                    scale: most / greatest as f64,
+                    lo: -greatest,
+                    hi: greatest,
+                };
+                let _ = den;
+                let inverse = 1.0 / Formula::x();
+                let r = self.requantise(divisor, Some(&inverse), to, &format!("{name}.inverse"), "inverse", place)?;
+                let out = self.g.named(name).mul(x, r)?;
+                self.accumulators.insert(out);
+                Ok(out)
+            }
+            BinaryOp::And => {
+                let (x, y) = (self.value(a, place)?, self.value(b, place)?);
+                Ok(self.g.named(name).binary(op, x, y)?)
+            }
+        }
+    }
+
+    fn repeat(&mut self, node: &Node, repeat: &Repeat, place: &Place) -> Result<(), PassError> {
+        let mut carried = Vec::new();
+        for id in &node.operands[..repeat.carried] {
+            carried.push(self.at_scale(*id, place)?);
+        }
+        let mut stacked = Vec::new();
+        for id in &node.operands[repeat.carried..] {
+            stacked.push(self.value(*id, place)?);
+        }
+        let params = self.g.begin_repeat(&repeat.index, repeat.count, &carried, &stacked)?;
+        let outside = (self.activations.clone(), self.accumulators.clone());
+        let mut residuals = Vec::new();
+        for (i, (param, id)) in params.iter().zip(&repeat.body.params).enumerate() {
+            if i < repeat.carried {
+                let (mut lo, mut hi) = self.int(*param, place).map(|t| (t.lo, t.hi))?;
+                let increments = residual::increments(&repeat.body, i);
+                residuals.push(increments.is_some());
+                match increments {
+                    Some(added) => {
+                        for f in added {
+                            let t = self.target(f);
+                            lo += repeat.count as i64 * t.lo.min(0);
+                            hi += repeat.count as i64 * t.hi.max(0);
+                        }
+                    }
+                    None => {
+                        let t = self.target(repeat.body.results[i]);
+                        (lo, hi) = (lo.min(t.lo), hi.max(t.hi));
+                    }
+                }
+                self.g.widen(*param, lo, hi);
+            } else if self.accumulators.contains(&stacked[i - repeat.carried]) {
+                self.accumulators.insert(*param);
+            }
+            self.map.insert(*id, Q::Value(*param));
+        }
+        for inner in &repeat.body.nodes {
+            self.node(inner)?;
+        }
+        let mut results = Vec::new();
+        for (i, id) in repeat.body.results.iter().enumerate() {
+            let value = if i < repeat.carried && !residuals[i] {
+                self.committed(*id, place)?
+            } else {
+                self.value(*id, place)?
+            };
+            results.push(value);
+        }
+        let inner = std::mem::replace(&mut self.accumulators, outside.1);
+        self.activations = outside.0;
+        self.g.named(place.layer.clone());
+        let last = self.g.end_repeat(&results)?;
+        for (i, (id, value)) in node.results.iter().zip(last).enumerate() {
+            // The last value of a residual stream sums all blocks.
+            let residual = i < repeat.carried && residuals[i];
+            if residual || (i >= repeat.carried && inner.contains(&results[i])) {
+                self.accumulators.insert(value);
+            }
+            self.map.insert(*id, Q::Value(value));
+        }
+        Ok(())
+    }
+
+    /// The value of `id` looked up at its own scale within its target.
+    fn committed(&mut self, id: ValueId, place: &Place) -> Result<ValueId, PassError> {
+        let value = self.value(id, place)?;
+        let (int, to) = (self.int(value, place)?, self.target(id));
+        let fits = int.scale == to.scale && int.lo >= to.lo && int.hi <= to.hi;
+        if fits && !self.accumulators.contains(&value) && self.looked_up.contains(&value) {
+            return Ok(value);
+        }
+        self.activation(id, value, place)
+    }
+}

@@ -1,0 +1,122 @@
+//! The table of a requantisation: how many bits to drop, and what the rest maps to.
+//!
+//! `y = clamp(round(f(t · 2^s · scale_in) / scale_out))`, where `t = (acc + 2^(s-1)) >> s` stands for the middle of its
+//! bucket. Dropping more bits makes a smaller table and coarser buckets; the most are dropped for which neighbouring
+//! entries differ by at most half a step before rounding (so that the bucket's width costs at most a quarter of a step),
+//! unless the table would pass the configured size. Values come from `f64` arithmetic and `libm` alone.
+
+use mlc_ir::table::requant_input;
+use mlc_ir::{Formula, IntType, Table};
+
+/// The result of a requantisation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Target {
+    /// Scale of the result.
+    pub(crate) scale: f64,
+    /// Least result; the table saturates.
+    pub(crate) lo: i64,
+    /// Greatest result.
+    pub(crate) hi: i64,
+}
+
+/// A shift with its table.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Requantisation {
+    pub(crate) shift: u32,
+    pub(crate) table: Table,
+}
+
+/// Greatest number of bits dropped.
+const MAX_SHIFT: u32 = 24;
+
+fn index_bits(x: IntType, shift: u32) -> u32 {
+    let span = requant_input(x.hi, shift) - requant_input(x.lo, shift);
+    (u64::BITS - span.unsigned_abs().leading_zeros()).max(1)
+}
+
+/// Chooses shift and table for `f` (the identity where `None`) on integers of type `x`; `None` where even the greatest
+/// shift leaves more than `table_bits` index bits, or the function is nowhere finite.
+pub(crate) fn requantise(x: IntType, f: Option<&Formula>, to: Target, table_bits: u32) -> Option<Requantisation> {
+    // Circuits bound every read by an interval that contains 0.
+    let x = IntType {
+        lo: x.lo.min(0),
+        hi: x.hi.max(0),
+        ..x
+    };
+    let least = (0..=MAX_SHIFT).find(|s| index_bits(x, *s) <= table_bits)?;
+    let real = |t: i64, shift: u32| {
+        let v = libm::ldexp(t as f64, shift as i32) * x.scale;
+        f.map_or(v, |f| f.eval(v)) / to.scale
+    };
+    let (lo, hi) = (to.lo as f64, to.hi as f64);
+    let smooth = |shift: u32| {
+        let (from, to) = (requant_input(x.lo, shift), requant_input(x.hi, shift));
+        let value = |t: i64| real(t, shift).clamp(lo - 0.5, hi + 0.5);
+        (from..to).all(|t| {
+            let step = value(t + 1) - value(t);
+            step.is_nan() || libm::fabs(step) <= 0.5
+        })
+    };
+    let most = (least..=MAX_SHIFT).rev().find(|s| index_bits(x, *s) >= 2 && smooth(*s));
+    let shift = most.unwrap_or(least);
+    let bits = index_bits(x, shift);
+    let start = requant_input(x.lo, shift);
+    let mut finite = false;
+    let table = Table::tabulate(bits, -start, |t| {
+        let v = real(t, shift);
+        finite |= v.is_finite();
+        saturate(v, to)
+    })?;
+    finite.then_some(Requantisation { shift, table })
+}
+
+/// `v` rounded to the nearest integer, halves to even, within the target; NaN is 0 or the nearest to it.
+fn saturate(v: f64, to: Target) -> i32 {
+    let v = if v.is_nan() { 0.0 } else { v };
+    libm::rint(v).clamp(to.lo as f64, to.hi as f64) as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTE: Target = Target {
+        scale: 0.5,
+        lo: -127,
+        hi: 127,
+    };
+
+    fn acc(scale: f64, bound: i64) -> IntType {
+        IntType {
+            scale,
+            lo: -bound,
+            hi: bound,
+        }
+    }
+
+    #[test]
+    fn a_plain_requantisation_keeps_two_bits_below_the_step() {
+        // acc · 2^-10 in steps of 1/2: buckets of 2^8 are half a step wide.
+        let r = requantise(acc(1.0 / 1024.0, 1 << 20), None, BYTE, 16).unwrap();
+        assert_eq!((r.shift, r.table.bits()), (8, 14));
+        let at = |acc: i64| r.table.get(requant_input(acc, r.shift)).unwrap();
+        assert_eq!((at(0), at(1024), at(-1024), at(1 << 20)), (0, 2, -2, 127));
+        assert_eq!(at(-(1 << 20)), -127);
+    }
+
+    #[test]
+    fn a_small_budget_makes_wide_buckets() {
+        let r = requantise(acc(1.0 / 1024.0, 1 << 20), None, BYTE, 6).unwrap();
+        assert!(r.table.bits() <= 6);
+    }
+
+    #[test]
+    fn functions_saturate_and_are_exact_at_shift_zero() {
+        let relu = Formula::x().max(0.0);
+        let r = requantise(acc(0.5, 300), Some(&relu), BYTE, 12).unwrap();
+        assert_eq!(r.shift, 0);
+        assert_eq!(r.table.get(-5), Some(0));
+        assert_eq!(r.table.get(5), Some(5));
+        assert_eq!(r.table.get(200), Some(127));
+    }
+}
