@@ -40,20 +40,17 @@ fn compress<L: Lanes>(h: &mut [L; 8], m: &[L; 16], count: u64, last: bool) {
     if last {
         v[14] = L::splat(!IV[6]);
     }
-    macro_rules! round {
-        ($($r:literal)*) => {$(
-            const { assert!($r < SIGMA.len()) };
-            mix(&mut v, 0, 4, 8, 12, m[SIGMA[$r][0]], m[SIGMA[$r][1]]);
-            mix(&mut v, 1, 5, 9, 13, m[SIGMA[$r][2]], m[SIGMA[$r][3]]);
-            mix(&mut v, 2, 6, 10, 14, m[SIGMA[$r][4]], m[SIGMA[$r][5]]);
-            mix(&mut v, 3, 7, 11, 15, m[SIGMA[$r][6]], m[SIGMA[$r][7]]);
-            mix(&mut v, 0, 5, 10, 15, m[SIGMA[$r][8]], m[SIGMA[$r][9]]);
-            mix(&mut v, 1, 6, 11, 12, m[SIGMA[$r][10]], m[SIGMA[$r][11]]);
-            mix(&mut v, 2, 7, 8, 13, m[SIGMA[$r][12]], m[SIGMA[$r][13]]);
-            mix(&mut v, 3, 4, 9, 14, m[SIGMA[$r][14]], m[SIGMA[$r][15]]);
-        )*};
+    // Not unrolled: the schedule's look-ups run beside the vector units, and ten copies take minutes to compile.
+    for s in &SIGMA {
+        mix(&mut v, 0, 4, 8, 12, m[s[0]], m[s[1]]);
+        mix(&mut v, 1, 5, 9, 13, m[s[2]], m[s[3]]);
+        mix(&mut v, 2, 6, 10, 14, m[s[4]], m[s[5]]);
+        mix(&mut v, 3, 7, 11, 15, m[s[6]], m[s[7]]);
+        mix(&mut v, 0, 5, 10, 15, m[s[8]], m[s[9]]);
+        mix(&mut v, 1, 6, 11, 12, m[s[10]], m[s[11]]);
+        mix(&mut v, 2, 7, 8, 13, m[s[12]], m[s[13]]);
+        mix(&mut v, 3, 4, 9, 14, m[s[14]], m[s[15]]);
     }
-    round!(0 1 2 3 4 5 6 7 8 9);
     for i in 0..8 {
         h[i] = h[i].xor(v[i]).xor(v[i + 8]);
     }
