@@ -2,7 +2,11 @@
 
 mod code;
 mod ext_vec;
+mod fractions;
+mod products;
 pub mod simd;
+mod split;
+mod sums;
 
 use mlc_verifier::field::{M31, QM31};
 

@@ -7,6 +7,7 @@ use num_traits::{One, Zero};
 use proptest::prelude::*;
 
 use super::*;
+use crate::backend::cpu::Cpu;
 use crate::backend::naive::Naive;
 use crate::prover::channel::{Grinder, Honest, Tamper};
 
@@ -71,6 +72,7 @@ fn honest_sums_of_every_size_end_in_true_claims() {
         let leaves = zero_sum(n, n as u64);
         for bits in [0, 3] {
             let (bytes, claim) = proof(&Naive, &leaves, bits, &mut Honest);
+            assert_eq!(proof(&Cpu, &leaves, bits, &mut Honest).0, bytes, "{n} leaves");
             assert_eq!(check(&leaves, &bytes, bits), Ok(claim.clone()), "{n} leaves");
             assert!(is_true(&leaves, &claim), "{n} leaves");
         }
@@ -85,6 +87,16 @@ proptest! {
         let (bytes, claim) = proof(&Naive, &leaves, 0, &mut Honest);
         prop_assert_eq!(check(&leaves, &bytes, 0), Ok(claim.clone()));
         prop_assert!(is_true(&leaves, &claim));
+        prop_assert_eq!(proof(&Cpu, &leaves, 0, &mut Honest), (bytes, claim));
+    }
+
+    // Long enough for whole registers and several pieces; just above a power of two most leaves have no partner.
+    #[test]
+    fn backends_give_the_same_bytes(n in prop_oneof![1usize..20_000, 4097usize..4200, 8193usize..8300], seed: u64) {
+        let leaves = zero_sum(n, seed);
+        let cpu = proof(&Cpu, &leaves, 0, &mut Honest);
+        prop_assert_eq!(&cpu, &proof(&Naive, &leaves, 0, &mut Honest));
+        prop_assert_eq!(check(&leaves, &cpu.0, 0), Ok(cpu.1));
     }
 }
 

@@ -6,6 +6,7 @@ use mlc_verifier::transcript::{Channel, ReadError, Transcript};
 use proptest::prelude::*;
 
 use super::*;
+use crate::backend::cpu::Cpu;
 use crate::backend::naive::Naive;
 use crate::prover::channel::{Honest, Tamper};
 use mlc_verifier::field::M31;
@@ -195,6 +196,55 @@ proptest! {
         let (bytes, proved) = proof(&Naive, &batch, 0, &mut Honest);
         prop_assert_eq!(check(&batch, &bytes, &proved, 0), Ok(()));
     }
+}
+
+/// Long enough for whole registers, several pieces and every kind of weight table.
+fn long_shapes() -> impl Strategy<Value = Vec<Vec<usize>>> {
+    let shape = prop_oneof![
+        prop::collection::vec(1usize..90, 1..3),
+        (1usize..4, 1usize..5000).prop_map(|(a, b)| vec![a, b]),
+        (1usize..3000, 1usize..4).prop_map(|(a, b)| vec![a, b]),
+        (1usize..40, 1usize..20, 1usize..20).prop_map(|(a, b, c)| vec![a, b, c]),
+        (1usize..9000).prop_map(|a| vec![a]),
+    ];
+    prop::collection::vec(shape, 1..3)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn backends_give_the_same_bytes(seed: u64, lens in long_shapes(), extra in 0usize..2) {
+        let batch = random(seed, &lens, extra);
+        let (naive, cpu) = (proof(&Naive, &batch, 0, &mut Honest), proof(&Cpu, &batch, 0, &mut Honest));
+        prop_assert_eq!(&naive, &cpu);
+        prop_assert_eq!(check(&batch, &cpu.0, &cpu.1, 0), Ok(()));
+    }
+}
+
+#[test]
+fn a_shared_vector_survives_its_folds() {
+    let values: Vec<QM31> = Rng(11).values(100, false);
+    let shared = Operand::ext(Cpu.ext(values.clone()));
+    let summand = |b: bool| Summand {
+        coefficient: QM31::one(),
+        axes: vec![Axis::of(100)],
+        eq: Vec::new(),
+        a: shared.clone(),
+        b: b.then(|| shared.clone()),
+        sum: None,
+    };
+    let mut honest = Honest;
+    let mut channel = ProverChannel::new(Transcript::new(b"test"), &mut honest);
+    let proved = prove(
+        &Cpu,
+        &mut channel,
+        "round",
+        vec![summand(true), summand(false)],
+        grind(0),
+    );
+    let value = mle(&values, &proved.point);
+    assert_eq!(proved.finals, [(value, value), (value, QM31::one())]);
+    assert_eq!(shared.host(&Cpu), values);
 }
 
 #[test]

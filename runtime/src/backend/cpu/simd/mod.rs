@@ -17,6 +17,7 @@ mod avx2;
 mod avx512;
 mod portable;
 mod qm31;
+mod scalar;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use avx2::Avx2;
 pub use avx512::Avx512;
 pub use portable::Portable;
 pub use qm31::{Packed, WideQm31};
+pub use scalar::Scalar;
 
 /// A register of `N` 32-bit words.
 ///
@@ -128,7 +130,6 @@ pub fn level() -> Level {
 /// `dispatch! { /// doc  pub fn name(arg: T, …) -> R = kernel; }` defines `name`, which runs `kernel::<L>(arg, …)`
 /// with the widest [`Lanes`] of this machine. `kernel` must be `#[inline(always)]`. Closures that another thread
 /// runs (rayon) do not inherit the instruction set: parallelise outside, dispatch per chunk.
-#[allow(unused_macros)]
 macro_rules! dispatch {
     ($($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $kernel:ident;)*) => {$(
         $(#[$meta])*
@@ -158,5 +159,4 @@ macro_rules! dispatch {
         }
     )*};
 }
-#[allow(unused_imports)]
 pub(crate) use dispatch;

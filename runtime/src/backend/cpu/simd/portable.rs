@@ -1,8 +1,6 @@
 //! [`Lanes`] as arrays of eight words: the reference for the other implementations, and what aarch64 runs (LLVM
 //! turns the loops into NEON).
 
-use std::array::from_fn;
-
 use mlc_verifier::field::P;
 
 use super::Lanes;
@@ -11,10 +9,23 @@ use super::Lanes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Portable([u32; 8]);
 
+// Plain counted loops: `array::from_fn` and `map` give the optimiser several times more to look at, and kernels
+// inline these by the thousand.
+#[inline(always)]
+fn build<T: Copy + Default>(f: impl Fn(usize) -> T) -> [T; 8] {
+    let mut out = [T::default(); 8];
+    let mut i = 0;
+    while i < 8 {
+        out[i] = f(i);
+        i += 1;
+    }
+    out
+}
+
 impl Portable {
     #[inline(always)]
     fn zip(self, other: Self, f: impl Fn(u32, u32) -> u32) -> Self {
-        Self(from_fn(|i| f(self.0[i], other.0[i])))
+        Self(build(|i| f(self.0[i], other.0[i])))
     }
 }
 
@@ -34,7 +45,7 @@ impl Lanes for Portable {
     #[inline(always)]
     fn load(src: &[u32], at: usize) -> Self {
         let src = &src[at..at + 8];
-        Self(from_fn(|i| src[i]))
+        Self(build(|i| src[i]))
     }
     #[inline(always)]
     fn store(self, dst: &mut [u32], at: usize) {
@@ -55,7 +66,7 @@ impl Lanes for Portable {
     }
     #[inline(always)]
     fn rotr(self, bits: u32) -> Self {
-        Self(self.0.map(|w| w.rotate_right(bits)))
+        Self(build(|i| self.0[i].rotate_right(bits)))
     }
 
     #[inline(always)]
@@ -77,8 +88,8 @@ impl Lanes for Portable {
 
     #[inline(always)]
     fn interleave(self, other: Self, block: usize) -> (Self, Self) {
-        let lo = from_fn(|i| if i & block == 0 { self.0[i] } else { other.0[i ^ block] });
-        let hi = from_fn(|i| if i & block == 0 { self.0[i ^ block] } else { other.0[i] });
+        let lo = build(|i| if i & block == 0 { self.0[i] } else { other.0[i ^ block] });
+        let hi = build(|i| if i & block == 0 { self.0[i ^ block] } else { other.0[i] });
         (Self(lo), Self(hi))
     }
 
@@ -88,20 +99,20 @@ impl Lanes for Portable {
     }
     #[inline(always)]
     fn mul_wide(self, other: Self) -> Self::Wide {
-        from_fn(|i| u64::from(self.0[i]) * u64::from(other.0[i]))
+        build(|i| u64::from(self.0[i]) * u64::from(other.0[i]))
     }
     #[inline(always)]
     fn wide_add(a: Self::Wide, b: Self::Wide) -> Self::Wide {
-        from_fn(|i| a[i].wrapping_add(b[i]))
+        build(|i| a[i].wrapping_add(b[i]))
     }
     #[inline(always)]
     fn wide_fold(a: Self::Wide) -> Self::Wide {
-        a.map(fold)
+        build(|i| fold(a[i]))
     }
     #[inline(always)]
     fn wide_reduce(a: Self::Wide) -> Self {
-        Self(a.map(|x| {
-            let x = fold(fold(x)) as u32;
+        Self(build(|i| {
+            let x = fold(fold(a[i])) as u32;
             x.min(x.wrapping_sub(P))
         }))
     }

@@ -125,6 +125,12 @@ impl<L: Lanes> WideQm31<L> {
         Self([L::wide_zero(); 4])
     }
 
+    /// Base field accumulators as extension ones.
+    #[inline(always)]
+    pub fn from_base(limb: L::Wide) -> Self {
+        Self([limb, L::wide_zero(), L::wide_zero(), L::wide_zero()])
+    }
+
     /// Sum modulo 2^64; the caller keeps it from wrapping.
     #[inline(always)]
     #[allow(clippy::should_implement_trait)]
