@@ -12,11 +12,17 @@
 //! Nothing here is in a proof: the schedule is the machine's, the integers are the circuit's.
 
 mod error;
+mod fast;
+mod gemm;
 mod reference;
 mod state;
+mod walk;
+
+#[cfg(test)]
+mod tests;
 
 pub use error::ExecError;
-use mlc_circuit::{Instance, Step};
+use mlc_circuit::{InputKind, Instance, Left, SiteRef, Step};
 
 use crate::weights::IntWeights;
 use state::State;
@@ -35,7 +41,7 @@ pub struct Execution {
 /// Runs an instance. `inputs` has one row-major tensor per input of the entry (public and private alike), in the
 /// integers of the statement.
 pub fn execute(instance: &Instance, weights: &IntWeights, inputs: &[Vec<i32>]) -> Result<Execution, ExecError> {
-    run(instance, weights, inputs, &mut reference::Reference)
+    run(instance, weights, inputs, &mut fast::Fast::new(instance))
 }
 
 /// [`execute`] by the plain loops of the reference evaluator: slow, for tests.
@@ -55,6 +61,9 @@ trait Evaluator {
 
     /// The source of the maximum at virtual site `site`, read at every lookup.
     fn compared(&mut self, state: &State, site: usize, slice: Option<usize>) -> Vec<i32>;
+
+    /// Called after keys of `site` have been computed: all of them, or those at `slice`.
+    fn written(&mut self, _state: &State, _site: SiteRef, _slice: Option<usize>) {}
 }
 
 fn run(
@@ -64,6 +73,11 @@ fn run(
     by: &mut impl Evaluator,
 ) -> Result<Execution, ExecError> {
     let mut state = State::new(instance, weights, inputs)?;
+    for input in &instance.entry.inputs {
+        if let InputKind::Private { segment } = input.kind {
+            by.written(&state, SiteRef::Segment(segment), None);
+        }
+    }
     for step in &instance.entry.steps {
         match step {
             Step::Repeat { count, steps } => {
@@ -87,14 +101,23 @@ fn one(state: &mut State, step: &Step, repeat: Option<(usize, u32)>, by: &mut im
             let e = &state.instance.entry.equations[q];
             check_repeat(&e.name, repeat, || state.instance.out(e))?;
             let right = by.right(state, q, slice)?;
-            state.write(q, slice, right)
+            state.write(q, slice, right)?;
+            if let Left::Cells(cells) = &e.left {
+                for &(_, s) in cells {
+                    by.written(state, SiteRef::Segment(s), slice);
+                }
+            }
+            Ok(())
         }
         Step::Max { site } => {
             let site = *site as usize;
             let s = &state.instance.entry.sites[site];
             check_repeat(&s.name, repeat, || state.instance.lens(&s.axes))?;
             let compared = by.compared(state, site, slice);
-            state.write_max(site, slice, compared)
+            state.write_max(site, slice, compared)?;
+            by.written(state, SiteRef::Segment(s.index[0].segment), slice);
+            by.written(state, SiteRef::Virtual(site as u16), slice);
+            Ok(())
         }
         // The circuit's checks exclude nested repetitions.
         Step::Repeat { .. } => Ok(()),

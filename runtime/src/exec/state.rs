@@ -135,7 +135,7 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// The table and the keys of a set of lookups.
+    /// The table and the keys of a set of lookups; a segment may have no table.
     pub(super) fn lookups(&self, site: SiteRef) -> (Option<&'a Table>, &[i32]) {
         let entry = self.instance.entry;
         match site {
@@ -167,6 +167,13 @@ impl<'a> State<'a> {
         let e = &entry.equations[q];
         let shape = self.instance.out(e);
         let range = part(shape.iter().product(), &shape, slice);
+        if let Some(at) = right.iter().position(|v| v.unsigned_abs() >= 1 << 30) {
+            return Err(ExecError::Overflow {
+                equation: e.name.clone(),
+                position: range.start + at,
+                value: right[at].into(),
+            });
+        }
         match &e.left {
             Left::Output(o) => self.outputs[*o as usize][range].copy_from_slice(&right),
             Left::Cells(cells) => {
