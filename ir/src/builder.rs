@@ -18,11 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::formula::Formula;
 use crate::graph::{Entry, Module, Node, Port, Region, StackAxis, State, Value, ValueId, Weight};
-use crate::infer::{InferError, InferErrorKind, Operand, Scope, infer};
+use crate::infer::{InferError, InferErrorKind, Operand, Origin, Origins, Scope, infer};
 use crate::op::{BinaryOp, Conv2d, Einsum, Literal, Op, Pool, ReduceKind, Repeat, Requant, Rope};
 use crate::shape::{Dim, Shape};
 use crate::tensor::TensorF32;
-use crate::types::{Span, Type, Visibility};
+use crate::types::{Elem, Span, Type, Visibility};
 
 type Built = Result<ValueId, InferError>;
 
@@ -35,7 +35,7 @@ pub struct GraphBuilder<'m> {
     frames: Vec<Frame>,
     names: BTreeSet<String>,
     counters: BTreeMap<String, u64>,
-    weights: BTreeMap<ValueId, String>,
+    origins: Origins,
     span: Option<Span>,
     label: Option<String>,
 }
@@ -61,7 +61,7 @@ impl Module {
             frames: vec![Frame::default()],
             names: BTreeSet::new(),
             counters: BTreeMap::new(),
-            weights: BTreeMap::new(),
+            origins: Origins::new(),
             span: None,
             label: None,
         }
@@ -94,6 +94,14 @@ impl GraphBuilder<'_> {
     /// The type of a value.
     pub fn ty(&self, value: ValueId) -> &Type {
         self.entry.ty(value)
+    }
+
+    /// Widens the bounds of an integer so that they hold `lo..=hi`: for a carried value, whose bounds hold in every
+    /// iteration. Call it before the value is used; other values are left alone.
+    pub fn widen(&mut self, value: ValueId, lo: i64, hi: i64) {
+        if let Elem::Int(int) = &mut self.entry.values[value.index()].ty.elem {
+            (int.lo, int.hi) = (int.lo.min(lo), int.hi.max(hi));
+        }
     }
 
     /// The enclosing repeat regions, outermost first.
@@ -151,12 +159,13 @@ impl GraphBuilder<'_> {
             module: self.module,
             values: &self.entry.values,
             stack: &stack,
+            origins: &self.origins,
         };
         let views: Vec<Operand<'_>> = operands
             .iter()
             .map(|id| Operand {
+                id: *id,
                 ty: self.entry.ty(*id),
-                weight: self.weights.get(id).and_then(|name| self.module.weights.get(name)),
             })
             .collect();
         let types = infer(scope, &op, &views).map_err(|kind| InferError {
@@ -165,17 +174,16 @@ impl GraphBuilder<'_> {
             span: span.clone(),
             kind: Box::new(kind),
         })?;
-        let weight = match &op {
-            Op::Weight(name) => Some(name.clone()),
-            _ => None,
+        let prefix = match &op {
+            Op::Weight(name) => name,
+            op => op.name(),
         };
-        let prefix = weight.clone().unwrap_or_else(|| op.name().to_owned());
         let results: Vec<ValueId> = types
             .into_iter()
-            .map(|ty| self.define(label.clone(), &prefix, ty))
+            .map(|ty| self.define(label.clone(), prefix, ty))
             .collect();
-        if let (Some(name), Some(id)) = (weight, results.first()) {
-            self.weights.insert(*id, name);
+        if let (Some(origin), Some(id)) = (Origin::of(&op, &operands), results.first()) {
+            self.origins.insert(*id, origin);
         }
         let node = Node {
             op,

@@ -19,6 +19,7 @@
 //! | [`mod@verify`] | the IR verifier: the list of invariants, typed violations |
 //! | [`interp`] | the interpreter, real and integer: the oracle of passes |
 //! | [`random`] | random modules, inputs and weights, for property tests |
+//! | `edit.rs` | [`Entry::replace_uses`], [`Entry::remove_dead`], [`Entry::compact`]: what every pass does |
 //! | [`text`] | the textual form: `Display` and `FromStr` of [`Module`] |
 //!
 //! # A model in Rust
@@ -56,6 +57,7 @@
 //! survive into diagnostics: [`GraphBuilder::named`].
 
 pub mod builder;
+mod edit;
 pub mod formula;
 pub mod graph;
 pub mod infer;
@@ -74,7 +76,7 @@ pub mod verify;
 pub use builder::GraphBuilder;
 pub use formula::Formula;
 pub use graph::{AbsSum, DimRange, Entry, Module, Node, Port, Region, StackAxis, State, Value, ValueId, Weight};
-pub use infer::{InferError, InferErrorKind, Operand, Scope, infer};
+pub use infer::{InferError, InferErrorKind, Operand, Origin, Origins, Scope, infer};
 pub use interp::{Data, Inputs, Observation, Outputs, RunError, StateKey, run, run_observed};
 pub use kernel::KernelError;
 pub use op::{

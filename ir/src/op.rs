@@ -296,7 +296,8 @@ pub enum Op {
     },
     /// `(acc)`: one lookup (quantised stage).
     Requant(Requant),
-    /// `(x)`: `floor(2^bits / x)` for integers `x ≥ 1`; scale `1 / (x.scale · 2^bits)` (quantised stage).
+    /// `(x)`: `floor(2^bits / max(x, 1))` for integers `x ≥ 0`; it stands for `1/x`, so its scale is
+    /// `1 / (x.scale · 2^bits)` (quantised stage).
     Recip {
         /// Bits of the numerator, below 31.
         bits: u32,

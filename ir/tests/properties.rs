@@ -46,6 +46,19 @@ proptest! {
         prop_assert!(outputs.is_ok(), "{}\n{}", outputs.unwrap_err(), module);
     }
 
+    /// Dead code has no meaning: what is left is accepted and gives the same outputs.
+    #[test]
+    fn removing_dead_nodes_preserves_meaning(seed in any::<u64>(), quantised in any::<bool>()) {
+        let module = random::module(if quantised { Stage::Quantised } else { Stage::Real }, seed);
+        let mut smaller = module.clone();
+        smaller.entries[0].remove_dead();
+        accepted(&smaller)?;
+        prop_assert_eq!(smaller.to_string().parse::<Module>().unwrap(), smaller.clone());
+        let (weights, inputs) = (random::weights(&module, seed), random::inputs(&module, seed));
+        let text = |m: &Module| format!("{:?}", run(m, "main", &weights, &inputs));
+        prop_assert_eq!(text(&smaller), text(&module));
+    }
+
     #[test]
     fn the_parser_survives_any_text(text in "\\PC*", at in any::<prop::sample::Index>(), seed in any::<u64>()) {
         let _ = text.parse::<Module>();

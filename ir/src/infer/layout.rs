@@ -1,6 +1,6 @@
 //! Operations that move elements and compute nothing.
 
-use super::{InferErrorKind, Inferred, Operand, axis_of, elementwise, same};
+use super::{InferErrorKind, Inferred, axis_of, elementwise, same};
 use crate::shape::{Dim, Shape};
 use crate::types::{Elem, Type};
 
@@ -27,19 +27,19 @@ pub(super) fn transpose(x: &Type, perm: &[usize]) -> Inferred {
     Ok(x.with_shape(Shape(perm.iter().map(|a| x.shape.0[*a].clone()).collect())))
 }
 
-pub(super) fn concat(axis: usize, operands: &[Operand<'_>]) -> Inferred {
-    let first = operands[0].ty;
+pub(super) fn concat(axis: usize, operands: &[&Type]) -> Inferred {
+    let first = operands[0];
     axis_of(first, axis)?;
     let mut out = first.clone();
     for (i, operand) in operands.iter().enumerate().skip(1) {
-        super::rank(i, operand.ty, first.shape.rank())?;
-        for (a, (left, right)) in first.shape.0.iter().zip(&operand.ty.shape.0).enumerate() {
+        super::rank(i, operand, first.shape.rank())?;
+        for (a, (left, right)) in first.shape.0.iter().zip(&operand.shape.0).enumerate() {
             if a != axis {
                 same("the other axes of a concatenation", left, right)?;
             }
         }
-        out.elem = elementwise::join(&out.elem, &operand.ty.elem)?;
-        out.shape.0[axis] = out.shape.0[axis].plus(&operand.ty.shape.0[axis]);
+        out.elem = elementwise::join(&out.elem, &operand.elem)?;
+        out.shape.0[axis] = out.shape.0[axis].plus(&operand.shape.0[axis]);
     }
     Ok(out)
 }

@@ -1,12 +1,12 @@
 //! Contractions, reductions, embedding, argmax.
 
-use super::{InferErrorKind, Inferred, Operand, axis_of, constant, interval, last_axis, number};
+use super::{InferErrorKind, Inferred, Operand, Scope, axis_of, constant, interval, last_axis, number};
 use crate::graph::Module;
 use crate::op::{Einsum, ReduceKind};
 use crate::shape::{Dim, Shape};
 use crate::types::{Elem, IntType, Type};
 
-pub(super) fn contract(module: &Module, einsum: &Einsum, lhs: Operand<'_>, rhs: Operand<'_>) -> Inferred {
+pub(super) fn contract(scope: Scope<'_>, einsum: &Einsum, lhs: Operand<'_>, rhs: Operand<'_>) -> Inferred {
     for (i, (operand, labels)) in [(lhs, einsum.lhs()), (rhs, einsum.rhs())].into_iter().enumerate() {
         number(i, operand.ty)?;
         super::rank(i, operand.ty, labels.len())?;
@@ -35,11 +35,11 @@ pub(super) fn contract(module: &Module, einsum: &Einsum, lhs: Operand<'_>, rhs: 
                 .filter_map(|c| dim_of(einsum.lhs(), lhs.ty, c))
                 .collect();
             let fewer = summed.iter().any(|d| !d.is_const());
-            let count = interval::max_numel(module, summed.into_iter());
+            let count = interval::max_numel(scope.module, summed.into_iter());
             let generic = interval::sum(count, fewer, interval::product(a, b));
             let (lo, hi) = tighten(
-                tighten(generic, abs_sum(einsum, lhs, einsum.lhs()), b),
-                abs_sum(einsum, rhs, einsum.rhs()),
+                tighten(generic, abs_sum(scope, einsum, lhs, einsum.lhs()), b),
+                abs_sum(scope, einsum, rhs, einsum.rhs()),
                 a,
             );
             interval::int(a.scale * b.scale, lo, hi)
@@ -58,8 +58,8 @@ fn dim_of<'a>(labels: &str, ty: &'a Type, label: char) -> Option<&'a Dim> {
 }
 
 /// The proved bound on the sums of magnitudes of a weight over exactly the contracted axes.
-fn abs_sum(einsum: &Einsum, operand: Operand<'_>, labels: &str) -> Option<i64> {
-    let proved = operand.weight?.abs_sum.as_ref()?;
+fn abs_sum(scope: Scope<'_>, einsum: &Einsum, operand: Operand<'_>, labels: &str) -> Option<i64> {
+    let proved = scope.weight(operand)?.abs_sum.as_ref()?;
     let contracted: Vec<usize> = (0..labels.len())
         .filter(|i| !einsum.out().contains(&labels[*i..=*i]))
         .collect();

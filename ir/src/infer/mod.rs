@@ -1,7 +1,7 @@
 //! Shape and type inference: the type of every result follows from the operation and the operands' types.
 //!
-//! In the quantised stage the result's bounds are the interval that the operands' bounds prove (contractions with a
-//! weight whose column sums setup proves are bounded by those). Bounds are computed for the greatest declared run-time
+//! In the quantised stage the result's bounds are the interval that the operands' bounds prove; contractions with a
+//! weight whose column sums setup proves are bounded by those, and a few relations between operands count too ([`Origin`]). Bounds are computed for the greatest declared run-time
 //! dimensions and saturate at the ends of `i64`; whether they are below [`INT_LIMIT`](crate::INT_LIMIT) is for the verifier.
 
 mod elementwise;
@@ -9,26 +9,28 @@ mod error;
 mod interval;
 mod layout;
 mod linear;
+mod origin;
 mod quantised;
 mod source;
 mod window;
 
 pub use error::{InferError, InferErrorKind};
 pub(crate) use interval::least;
+pub use origin::{Origin, Origins};
 pub(crate) use source::fits;
 
-use crate::graph::{Module, StackAxis, Value, Weight};
+use crate::graph::{Module, StackAxis, Value, ValueId, Weight};
 use crate::op::Op;
 use crate::shape::{Dim, Shape};
-use crate::types::{Elem, Type};
+use crate::types::{Elem, IntType, Type};
 
 /// An operand as inference sees it.
 #[derive(Debug, Clone, Copy)]
 pub struct Operand<'a> {
+    /// Which value it is.
+    pub id: ValueId,
     /// Its type.
     pub ty: &'a Type,
-    /// The weight that it is, where it is the result of [`Op::Weight`].
-    pub weight: Option<&'a Weight>,
 }
 
 /// What inference may look up.
@@ -36,10 +38,27 @@ pub struct Operand<'a> {
 pub struct Scope<'a> {
     /// Weights, tables, states and dimensions.
     pub module: &'a Module,
-    /// Values of the entry, for the bodies of regions.
+    /// Values of the entry.
     pub values: &'a [Value],
     /// The enclosing repeat regions, outermost first.
     pub stack: &'a [StackAxis],
+    /// How the values defined so far were made.
+    pub origins: &'a Origins,
+}
+
+impl<'a> Scope<'a> {
+    /// The weight that an operand is.
+    fn weight(&self, operand: Operand<'_>) -> Option<&'a Weight> {
+        match self.origins.get(&operand.id)? {
+            Origin::Weight(name) => self.module.weights.get(name),
+            _ => None,
+        }
+    }
+
+    /// Scale and bounds of a value that is an integer.
+    fn int(&self, id: ValueId) -> Option<IntType> {
+        self.values.get(id.index())?.ty.elem.int()
+    }
 }
 
 type Inferred = Result<Type, InferErrorKind>;
@@ -59,7 +78,8 @@ pub fn infer(scope: Scope<'_>, op: &Op, operands: &[Operand<'_>]) -> Result<Vec<
             }
             Ok(Type::mask(Shape(vec![rows.clone(), cols.clone()])))
         }
-        Op::Binary(op) => elementwise::binary(*op, ty(0), ty(1)),
+        Op::Binary(op) => elementwise::binary(*op, ty(0), ty(1))
+            .map(|ty| origin::sharpen(*op, operands[0], operands[1], scope.origins, &|id| scope.int(id), ty)),
         Op::Table { formula, .. } => elementwise::table(formula, ty(0)),
         Op::Softmax => elementwise::softmax(operands),
         Op::Where => elementwise::choose(ty(0), ty(1), ty(2)),
@@ -69,15 +89,15 @@ pub fn infer(scope: Scope<'_>, op: &Op, operands: &[Operand<'_>]) -> Result<Vec<
         Op::Requant(requant) => quantised::requant(scope, requant, ty(0)),
         Op::Recip { bits } => quantised::recip(*bits, ty(0)),
         Op::InvNorm { bits, eps, .. } => quantised::inv_norm(*bits, *eps, ty(0)),
-        Op::Contract(einsum) => linear::contract(module, einsum, operands[0], operands[1]),
+        Op::Contract(einsum) => linear::contract(scope, einsum, operands[0], operands[1]),
         Op::Reduce { kind, axes, keepdims } => linear::reduce(module, *kind, axes, *keepdims, ty(0)),
         Op::Embedding => linear::embedding(ty(0), ty(1)),
         Op::ArgMax => linear::argmax(ty(0)),
-        Op::Conv2d(conv) => window::conv2d(conv, ty(0), operands[1]),
+        Op::Conv2d(conv) => window::conv2d(scope, conv, ty(0), operands[1]),
         Op::Pool(pool) => window::pool(pool, ty(0)),
         Op::Reshape(shape) => layout::reshape(ty(0), shape),
         Op::Transpose(perm) => layout::transpose(ty(0), perm),
-        Op::Concat { axis } => layout::concat(*axis, operands),
+        Op::Concat { axis } => layout::concat(*axis, &operands.iter().map(|o| o.ty).collect::<Vec<_>>()),
         Op::Slice { axis, start, end, step } => layout::slice(ty(0), *axis, start, end, *step),
         Op::Pad { lo, hi, value } => layout::pad(ty(0), lo, hi, *value),
         Op::Broadcast(shape) => layout::broadcast(ty(0), shape),

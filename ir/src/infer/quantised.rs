@@ -66,15 +66,16 @@ pub(super) fn requant(scope: Scope<'_>, requant: &Requant, x: &Type) -> Inferred
 pub(super) fn recip(bits: u32, x: &Type) -> Inferred {
     let int = integer(x)?;
     bits_in_range(bits)?;
-    if int.lo < 1 {
+    if int.lo < 0 {
         return Err(InferErrorKind::Attribute(
-            "a reciprocal needs a proved lower bound of at least 1",
+            "a reciprocal is of integers that are not negative",
         ));
     }
     let one = 1i128 << bits;
     let scale = 1.0 / (int.scale * one as f64);
+    let (lo, hi) = (one / i128::from(int.hi.max(1)), one / i128::from(int.lo.max(1)));
     Ok(Type {
-        elem: interval::int(scale, one / i128::from(int.hi), one / i128::from(int.lo)),
+        elem: interval::int(scale, lo, hi),
         shape: x.shape.clone(),
     })
 }

@@ -54,8 +54,7 @@ pub(super) fn state_append(scope: Scope<'_>, name: &str, x: &Type) -> Inferred {
     let before = state_read(scope, name)?;
     number(0, x)?;
     let axis = scope.module.states.get(name).map_or(0, |s| s.axis);
-    let operands = [&before, x].map(|ty| Operand { ty, weight: None });
-    let grown = super::layout::concat(axis, &operands)?;
+    let grown = super::layout::concat(axis, &[&before, x])?;
     if grown.elem != before.elem {
         return Err(InferErrorKind::Region {
             what: "operand",

@@ -1,6 +1,6 @@
 //! Convolution and pooling.
 
-use super::{InferErrorKind, Inferred, Operand, constant, interval, linear, number, rank, same};
+use super::{InferErrorKind, Inferred, Operand, Scope, constant, interval, linear, number, rank, same};
 use crate::op::{Conv2d, Pool, PoolKind};
 use crate::shape::{Dim, Shape};
 use crate::types::{Elem, Type};
@@ -33,7 +33,7 @@ fn positions(extent: &Dim, pad: u64, window: u64, dilation: u64, stride: u64) ->
     }
 }
 
-pub(super) fn conv2d(conv: &Conv2d, x: &Type, w: Operand<'_>) -> Inferred {
+pub(super) fn conv2d(scope: Scope<'_>, conv: &Conv2d, x: &Type, w: Operand<'_>) -> Inferred {
     let w_ty = w.ty;
     number(0, x)?;
     number(1, w_ty)?;
@@ -69,8 +69,8 @@ pub(super) fn conv2d(conv: &Conv2d, x: &Type, w: Operand<'_>) -> Inferred {
             let taps = per_group.saturating_mul(window[0]).saturating_mul(window[1]);
             let padded = conv.pad.iter().any(|p| *p > 0);
             let generic = interval::sum(taps, padded, interval::product(a, b));
-            let proved = w
-                .weight
+            let proved = scope
+                .weight(w)
                 .and_then(|w| w.abs_sum.as_ref())
                 .filter(|s| s.axes == [1, 2, 3])
                 .map(|s| s.bound);

@@ -53,7 +53,7 @@ pub(super) fn compute(op: &Op, x: &[&Ints], module: &Module, bindings: &Bindings
         }
         Op::Recip { bits } => {
             let one = 1i64.checked_shl(*bits).filter(|one| *one > 0);
-            all(op, at(0)?.map(|v| one.filter(|_| *v >= 1).map(|one| one / v)))
+            all(op, at(0)?.map(|v| one.filter(|_| *v >= 0).map(|one| one / (*v).max(1))))
         }
         Op::InvNorm { bits, eps, centred } => inv_norm(op, *bits, *eps, *centred, at(0)?),
         Op::Rope(rope) => self::rope(op, rope, at(0)?, bindings),

@@ -25,6 +25,7 @@ impl Maker<'_> {
             match self.rng.below(8) {
                 0 => self.repeat_quantised(),
                 1 | 2 => self.weight_quantised(),
+                3 => drop(self.softmax_quantised()),
                 _ => self.one_quantised(),
             }
         }
@@ -137,6 +138,43 @@ impl Maker<'_> {
         };
         let made = self.try_push(op, &[x]);
         self.settle(made);
+    }
+
+    /// Softmax of a row, and a mean of other values with its shares.
+    fn softmax_quantised(&mut self) -> Option<()> {
+        let x = self.pick();
+        let ty = self.g.ty(x).clone();
+        let (int, rank) = (ty.elem.int()?, ty.shape.rank());
+        let last = rank.checked_sub(1)?;
+        let row = |kind| Op::Reduce {
+            kind,
+            axes: vec![last],
+            keepdims: true,
+        };
+        let greatest = self.try_push(row(ReduceKind::Max), &[x])?;
+        let distance = self.try_push(Op::Binary(BinaryOp::Sub), &[greatest, x])?;
+        let shift = (0..30).find(|s| requant_input(int.hi - int.lo, *s) < 1 << 6)?;
+        let table = Table::tabulate(6, 0, |v| 256 >> (v / 4))?;
+        self.g.module_mut().tables.insert("shares".into(), table.into());
+        let requant = Requant {
+            shift,
+            table: Template::literal("shares"),
+            scale: 0.5,
+        };
+        let shares = self.try_push(Op::Requant(requant), &[distance])?;
+        let sum = self.try_push(row(ReduceKind::Sum), &[shares])?;
+        let recip = self.try_push(Op::Recip { bits: 14 }, &[sum])?;
+        let softmax = self.try_push(Op::Binary(BinaryOp::Mul), &[shares, recip]);
+        self.settle(softmax);
+        let labels = &"abcd"[..rank];
+        let (rows, summed) = labels.split_at(last);
+        let einsum = crate::Einsum::parse(&format!("{labels},z{summed}->{rows}z")).ok()?;
+        let values = self.pick();
+        let mixed = self.try_push(Op::Contract(einsum), &[shares, values])?;
+        let mean = self.try_push(Op::Binary(BinaryOp::Mul), &[mixed, recip]);
+        self.settle(mean);
+        self.settle(Some(mixed));
+        Some(())
     }
 
     fn weight_quantised(&mut self) {

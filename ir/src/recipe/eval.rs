@@ -189,3 +189,117 @@ fn eval_all(
     }
     recipes.iter().map(|r| r.eval(source, bindings)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Dim, Einsum, Formula};
+
+    fn source() -> BTreeMap<String, TensorF32> {
+        let tensor = |shape: &[usize], data: &[f32]| Tensor {
+            shape: shape.to_vec(),
+            data: data.to_vec(),
+        };
+        [
+            ("w", tensor(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0])),
+            ("gamma", tensor(&[2], &[2.0, 3.0])),
+            ("var", tensor(&[2], &[3.0, 8.0])),
+            ("v.0", tensor(&[2], &[10.0, 20.0])),
+            ("v.2", tensor(&[2], &[30.0, 40.0])),
+        ]
+        .map(|(name, t)| (name.to_owned(), t))
+        .into()
+    }
+
+    fn named(name: &str, shape: &[u64]) -> Recipe {
+        Recipe::tensor(name, shape.iter().copied()).unwrap()
+    }
+
+    fn eval(recipe: &Recipe, l: i64) -> Result<Tensor<f64>, RecipeError> {
+        recipe.eval(&source(), &Bindings::from([("l".into(), l)]))
+    }
+
+    #[test]
+    fn a_batch_norm_folds_into_the_filters() {
+        // w · (gamma / sqrt(var + eps)) per output channel.
+        let gain = Formula::var(0) / (Formula::var(1) + 1.0).sqrt();
+        let gain = Recipe::map(gain, [named("gamma", &[2]), named("var", &[2])]).reshape([2, 1]);
+        let folded = named("w", &[2, 3]).times(gain);
+        assert_eq!(eval(&folded, 0).unwrap().data, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(folded.shape(&[]), Ok(vec![2, 3]));
+    }
+
+    #[test]
+    fn integers_are_rounded_to_even_and_clamped() {
+        let integers = named("w", &[2, 3]).quantise(2.0, -2, 2);
+        assert_eq!(eval(&integers, 0).unwrap().data, [0.0, 1.0, 2.0, 2.0, 2.0, 2.0]);
+    }
+
+    #[test]
+    fn views_move_elements() {
+        let w = || named("w", &[2, 3]);
+        assert_eq!(
+            eval(&w().transpose([1, 0]), 0).unwrap().data,
+            [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]
+        );
+        let every_other = Recipe::Slice {
+            input: Box::new(w()),
+            axis: 1,
+            start: Dim::fixed(0),
+            len: 2,
+            step: 2,
+        };
+        assert_eq!(eval(&every_other, 0).unwrap().data, [1.0, 3.0, 4.0, 6.0]);
+        let row = w().slice(0, Dim::runtime("l"), 1);
+        assert_eq!(eval(&row, 1).unwrap().data, [4.0, 5.0, 6.0]);
+        let both = Recipe::Concat {
+            axis: 1,
+            inputs: vec![row, w().slice(0, 0i64, 1)],
+        };
+        assert_eq!(eval(&both, 1).unwrap().data, [4.0, 5.0, 6.0, 1.0, 2.0, 3.0]);
+        let einsum = Einsum::parse("oi,o->i").unwrap();
+        let shifted = Recipe::Contract {
+            einsum,
+            lhs: Box::new(w()),
+            rhs: Box::new(named("gamma", &[2])),
+        };
+        assert_eq!(eval(&shifted, 0).unwrap().data, [14.0, 19.0, 24.0]);
+    }
+
+    #[test]
+    fn names_stack_and_have_alternatives() {
+        let template = named("v.{2*l}", &[2]);
+        assert_eq!(eval(&template, 1).unwrap().data, [30.0, 40.0]);
+        let stack = Recipe::Stack {
+            index: "l".into(),
+            items: vec![named("gamma", &[2]), named("var", &[2])],
+        };
+        assert_eq!(eval(&stack, 1).unwrap().data, [3.0, 8.0]);
+        assert_eq!(
+            eval(&stack, 2),
+            Err(RecipeError::Stack {
+                index: "l".into(),
+                position: 2
+            })
+        );
+        let either = Recipe::FirstOf(vec![named("bias.{l}", &[2]), template]);
+        assert_eq!(eval(&either, 0).unwrap().data, [10.0, 20.0]);
+        assert_eq!(eval(&either, 2), Err(RecipeError::NoAlternative("bias.2, v.4".into())));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said() {
+        assert_eq!(eval(&named("u", &[2]), 0), Err(RecipeError::Missing("u".into())));
+        let shape = RecipeError::Shape {
+            name: "w".into(),
+            found: vec![2, 3],
+            expected: vec![3, 2],
+        };
+        assert_eq!(eval(&named("w", &[3, 2]), 0), Err(shape));
+        let unbound = named("v.{m}", &[2]).eval(&source(), &Bindings::new());
+        assert_eq!(unbound, Err(RecipeError::Dim(DimError::Unbound("m".into()))));
+        let outside = eval(&named("w", &[2, 3]).slice(0, Dim::runtime("l"), 2), 1);
+        assert!(matches!(outside, Err(RecipeError::Kernel(_))));
+        assert_eq!(eval(&Recipe::map(Formula::x(), []), 0), Err(RecipeError::Empty));
+    }
+}

@@ -1,11 +1,11 @@
 //! Entries: invariants 1, 2, 6 to 16.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::module::{check_declared, check_type};
 use super::{Place, VerifyError, Violation};
-use crate::graph::{Entry, Module, Node, Port, Region, StackAxis, ValueId, Weight};
-use crate::infer::{Operand, Scope, fits, infer, least};
+use crate::graph::{Entry, Module, Node, Port, Region, StackAxis, ValueId};
+use crate::infer::{Operand, Origin, Origins, Scope, fits, infer, least};
 use crate::op::{BinaryOp, Literal, Op};
 use crate::shape::Dim;
 use crate::text::dim_name;
@@ -19,7 +19,7 @@ pub(super) fn check(module: &Module, name: &str, entry: &Entry, errors: &mut Vec
         errors,
         defined: BTreeSet::new(),
         visible: BTreeSet::new(),
-        weights: BTreeMap::new(),
+        origins: Origins::new(),
         appended: BTreeSet::new(),
         stack: Vec::new(),
     };
@@ -38,7 +38,7 @@ struct Checker<'a> {
     defined: BTreeSet<ValueId>,
     /// Values defined so far in this region and those around it.
     visible: BTreeSet<ValueId>,
-    weights: BTreeMap<ValueId, &'a Weight>,
+    origins: Origins,
     appended: BTreeSet<&'a str>,
     stack: Vec<StackAxis>,
 }
@@ -154,8 +154,8 @@ impl<'a> Checker<'a> {
         for id in &node.results {
             sound &= self.define(op, *id, Some(node));
         }
-        if let (Op::Weight(name), Some(id)) = (&node.op, node.results.first()) {
-            self.weights.extend(self.module.weights.get(name).map(|w| (*id, w)));
+        if let (Some(origin), Some(id)) = (Origin::of(&node.op, &node.operands), node.results.first()) {
+            self.origins.insert(*id, origin);
         }
         let value = node.results.first().map_or_else(String::new, |id| self.value_name(*id));
         for violation in self.attributes(node) {
@@ -186,13 +186,14 @@ impl<'a> Checker<'a> {
             module: self.module,
             values: &self.entry.values,
             stack: &self.stack,
+            origins: &self.origins,
         };
         let operands: Vec<Operand<'_>> = node
             .operands
             .iter()
             .map(|id| Operand {
+                id: *id,
                 ty: self.entry.ty(*id),
-                weight: self.weights.get(id).copied(),
             })
             .collect();
         let inferred = match infer(scope, &node.op, &operands) {
