@@ -8,4 +8,4 @@ pub mod diagnostics;
 pub mod fmt;
 pub mod syntax;
 
-pub use check::{CheckResult, Config, Host, MemoryHost, check};
+pub use check::{CheckResult, Config, Host, MemoryHost, QuantHint, QuantTarget, ScaleKind, check};

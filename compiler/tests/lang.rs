@@ -6,3 +6,7 @@ mod common;
 mod examples;
 #[path = "lang/explanations.rs"]
 mod explanations;
+#[path = "lang/graphs.rs"]
+mod graphs;
+#[path = "lang/recovery.rs"]
+mod recovery;

@@ -43,7 +43,10 @@ pub(super) fn resolve(program: &Program, reports: &mut Reports) {
 
 /// The report of a name that nothing declares.
 pub(super) fn unknown_name<'a>(name: &str, span: Span, known: impl IntoIterator<Item = &'a str>) -> Diagnostic {
-    let near = did_you_mean(name, known.into_iter().chain(builtins::names().map(|n| -> &'a str { n })));
+    let near = did_you_mean(
+        name,
+        known.into_iter().chain(builtins::names().map(|n| -> &'a str { n })),
+    );
     Diagnostic::error(Code::E0203, span, format!("nothing here is called `{name}`"))
         .label("unknown name")
         .maybe_help(near.map(|n| format!("did you mean `{n}`?")))

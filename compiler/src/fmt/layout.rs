@@ -94,7 +94,11 @@ impl Writer {
                     self.newline(line_indent);
                     if kind == TokenKind::Minus {
                         // A line that begins with `-` continues a difference: it is no sign.
-                        self.before = Some(Before { kind: TokenKind::Eof, text: String::new(), sign: false });
+                        self.before = Some(Before {
+                            kind: TokenKind::Eof,
+                            text: String::new(),
+                            sign: false,
+                        });
                     }
                 }
             }
@@ -116,8 +120,8 @@ impl Writer {
         let call = self.before.as_ref().is_some_and(|b| {
             matches!(
                 b.kind,
-                TokenKind::Ident | TokenKind::RParen | TokenKind::RBracket | TokenKind::Str
-            ) && !space(b.kind, &b.text, b.sign, open)
+                TokenKind::Ident | TokenKind::RParen | TokenKind::RBracket | TokenKind::Str | TokenKind::Arrow
+            ) && (b.kind == TokenKind::Arrow || !space(b.kind, &b.text, b.sign, open))
         });
         if flat || self.fits(nodes, i) {
             return self.flat(open, &children, list);

@@ -213,7 +213,7 @@ impl<'a> Parser<'a> {
         ) {
             return Err(self.unexpected(Code::E0101, kind.describe()));
         }
-        let at_end = self.peek() == TokenKind::Eof || (self.tok().fresh_line && self.starts_anything());
+        let at_end = self.peek() == TokenKind::Eof || self.tok().fresh_line && !self.closes_later(kind);
         let found = self.peek().describe();
         let diagnostic = if at_end {
             Diagnostic::error(Code::E0104, open, format!("this {} is never closed", self.slice(open)))
@@ -231,6 +231,24 @@ impl<'a> Parser<'a> {
             .also(open, "to close this")
         };
         Err(self.report(diagnostic))
+    }
+
+    /// Whether the bracket `kind` follows before anything that can only stand outside of it.
+    fn closes_later(&self, kind: TokenKind) -> bool {
+        let mut open = 0usize;
+        for t in self.tokens[self.at..].iter().take(4096) {
+            match t.kind {
+                TokenKind::LParen | TokenKind::LBracket | TokenKind::LBrace => open += 1,
+                k if open == 0 && k == kind => return true,
+                TokenKind::RParen | TokenKind::RBracket | TokenKind::RBrace if open == 0 => return false,
+                TokenKind::RParen | TokenKind::RBracket | TokenKind::RBrace => open -= 1,
+                TokenKind::KwLet | TokenKind::KwWeight | TokenKind::KwRepeat | TokenKind::KwEntry if open == 0 => {
+                    return false;
+                }
+                _ => {}
+            }
+        }
+        false
     }
 
     fn ident(&mut self, what: &str) -> Parsed<Ident> {
