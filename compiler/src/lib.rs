@@ -6,6 +6,9 @@
 pub mod check;
 pub mod diagnostics;
 pub mod fmt;
+pub mod lower;
+pub mod passes;
+pub mod plan;
 pub mod syntax;
 
 pub use check::{CheckResult, Config, Host, MemoryHost, QuantHint, QuantTarget, ScaleKind, check};

@@ -147,10 +147,7 @@ impl EntryBuilder {
         let read = Read {
             coefficient: 1,
             tensor: Tensor::Source(source),
-            maps: out
-                .iter()
-                .map(|a| Map::Affine(super::axes::Affine::axis(*a)))
-                .collect(),
+            maps: out.iter().map(|a| Map::Affine(super::axes::Affine::axis(*a))).collect(),
             lens: out.iter().map(|a| self.axes.len(*a).clone()).collect::<Vec<Len>>(),
             gates: Vec::new(),
         };

@@ -147,12 +147,9 @@ fn read(read: &Read, factor: i64, iterations: &[Ax]) -> Written<c::Read> {
 fn operand(factor: &Factor, iterations: &[Ax], axes: &Axes, shared: &mut Shared) -> Written<c::Operand> {
     Ok(match factor {
         Factor::One => c::Operand::One,
-        Factor::Reads(reads) => c::Operand::Reads(
-            reads
-                .iter()
-                .map(|r| read(r, 1, iterations))
-                .collect::<Written<_>>()?,
-        ),
+        Factor::Reads(reads) => {
+            c::Operand::Reads(reads.iter().map(|r| read(r, 1, iterations)).collect::<Written<_>>()?)
+        }
         Factor::Weight(used) => c::Operand::Weight {
             weight: shared.weight(used, axes),
             outer: used

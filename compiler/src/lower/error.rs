@@ -30,7 +30,9 @@ pub enum LowerError {
         mend: String,
     },
     /// A requantisation would need a table that is too large.
-    #[error("'{layer}' ranges over [{lo}, {hi}] and drops {shift} bits: its table would need {bits} index bits, {max} are allowed; {mend}")]
+    #[error(
+        "'{layer}' ranges over [{lo}, {hi}] and drops {shift} bits: its table would need {bits} index bits, {max} are allowed; {mend}"
+    )]
     TableTooLarge {
         /// The value's name.
         layer: String,

@@ -41,10 +41,7 @@ impl WeightUse {
         if by.offset != 0 || Affine::group(axes, &new).as_ref() != Some(by) {
             return None;
         }
-        let size = |list: &[Ax]| {
-            list.iter()
-                .try_fold(1u64, |n, a| n.checked_mul(axes.fixed(*a)?.into()))
-        };
+        let size = |list: &[Ax]| list.iter().try_fold(1u64, |n, a| n.checked_mul(axes.fixed(*a)?.into()));
         if size(&new) != size(&[ax]) {
             return None;
         }

@@ -287,13 +287,7 @@ fn weight_axes(w: &WeightView, stack: Vec<Ax>, axes: &mut Axes) -> (Vec<Vec<Ax>>
 }
 
 /// `x · w` elementwise with a weight (a gain), broadcast to `shape`.
-pub(crate) fn multiply_weight(
-    x: &Lin,
-    w: &WeightView,
-    shape: &[Len],
-    stack: Vec<Ax>,
-    axes: &mut Axes,
-) -> Option<Lin> {
+pub(crate) fn multiply_weight(x: &Lin, w: &WeightView, shape: &[Len], stack: Vec<Ax>, axes: &mut Axes) -> Option<Lin> {
     let weight = weight_value(w, stack, axes);
     let (x, weight) = join(x.renewed(axes)?, &weight, shape, axes)?;
     let Some(Term::Product { group, b, .. }) = weight.terms.first() else {

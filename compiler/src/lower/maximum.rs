@@ -58,9 +58,7 @@ impl EntryBuilder {
         let (source, maps) = self.monotone(value)?;
         let out: Vec<Ax> = self.region_axes().into_iter().chain(value.axes()).collect();
         let all: Vec<Ax> = out.iter().chain(over).copied().collect();
-        let window = over
-            .iter()
-            .try_fold(1u32, |n, a| n.checked_mul(self.axes.fixed(*a)?))?;
+        let window = over.iter().try_fold(1u32, |n, a| n.checked_mul(self.axes.fixed(*a)?))?;
         let maximum = self.segment(name.to_owned(), &out, false);
         let count = self.segment(format!("{name}.n"), &out, true);
         let bits = u32::BITS - (window - 1).leading_zeros();

@@ -21,8 +21,8 @@ mod builder;
 mod emit;
 mod error;
 mod finish;
-mod linear;
 mod lin;
+mod linear;
 mod maximum;
 mod op;
 mod repeat;
@@ -33,7 +33,7 @@ use std::collections::BTreeMap;
 
 use mlc_circuit as c;
 use mlc_circuit::Len;
-use mlc_ir::{Dim, Entry, Module, Op, Shape, Span, Stage, Type, ValueId, Visibility};
+use mlc_ir::{Dim, Entry, Module, Shape, Span, Stage, Type, ValueId, Visibility};
 
 use builder::EntryBuilder;
 use emit::Shared;
@@ -194,8 +194,9 @@ impl EntryLowering<'_> {
         let (tensor, kind) = match visibility {
             Visibility::Public => (c::Source::Input(index), c::InputKind::Public),
             Visibility::Private | Visibility::Committed => {
-                let table = maximum::identity(int)
-                    .ok_or_else(|| place.fail("a private input of more than 16 bits; make it public, or use fewer bits"))?;
+                let table = maximum::identity(int).ok_or_else(|| {
+                    place.fail("a private input of more than 16 bits; make it public, or use fewer bits")
+                })?;
                 let id = self.shared.table(c::Table {
                     name: format!("id{}", table.bits()),
                     log_rows: table.bits() as u8,
@@ -225,7 +226,12 @@ impl EntryLowering<'_> {
             kind,
             clamp: false,
         });
-        Ok(Lin::of_tensor(axes::Tensor::Source(tensor), &lens, &[], &mut self.b.axes))
+        Ok(Lin::of_tensor(
+            axes::Tensor::Source(tensor),
+            &lens,
+            &[],
+            &mut self.b.axes,
+        ))
     }
 
     fn outputs(&mut self) -> Result<(), LowerError> {

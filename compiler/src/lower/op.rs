@@ -1,6 +1,5 @@
 //! One operation of the quantised IR.
 
-use mlc_circuit as c;
 use mlc_circuit::Len;
 use mlc_ir::{BinaryOp, Bindings, Literal, Node, Op, PoolKind, ReduceKind, Repeat, StackAxis, ValueId};
 
@@ -39,9 +38,8 @@ impl EntryLowering<'_> {
         let no_form = || place.fail(NO_FORM);
         let operand = |i: usize| node.operands[i];
         let lin = match &node.op {
-            Op::Const(literal) => constant(literal).ok_or_else(|| {
-                place.fail("a constant tensor whose elements differ; make it a weight")
-            })?,
+            Op::Const(literal) => constant(literal)
+                .ok_or_else(|| place.fail("a constant tensor whose elements differ; make it a weight"))?,
             Op::Binary(op) => self.binary(*op, operand(0), operand(1), &shape, place)?,
             Op::Contract(einsum) => {
                 let (a, b) = (operand(0), operand(1));

@@ -141,14 +141,20 @@ impl EntryBuilder {
         let mut params = Vec::new();
         let mut initials = Vec::new();
         for (placeholder, value) in carried.iter().enumerate() {
-            let value = value.renewed(&mut self.axes).ok_or("a carried value has no plain form")?;
+            let value = value
+                .renewed(&mut self.axes)
+                .ok_or("a carried value has no plain form")?;
             if value.plain_reads().is_none() || value.constant != 0 {
                 return Err("the first value of a carried one is not committed");
             }
             let lens: Vec<Len> = value.axes().iter().map(|a| self.axes.len(*a).clone()).collect();
             let mut param = Lin::of_tensor(Tensor::Carried(placeholder), &lens, &[], &mut self.axes);
             let mut flat = param.axes().into_iter();
-            param.dims = value.dims.iter().map(|g| flat.by_ref().take(g.len()).collect()).collect();
+            param.dims = value
+                .dims
+                .iter()
+                .map(|g| flat.by_ref().take(g.len()).collect())
+                .collect();
             params.push(param);
             initials.push(Initial { value, placeholder });
         }
@@ -188,11 +194,17 @@ impl EntryBuilder {
                 r.tensor == Tensor::Carried(initial.placeholder)
                     && r.coefficient == 1
                     && r.gates.is_empty()
-                    && r.maps.iter().eq(axes.iter().map(|a| Map::Affine(Affine::axis(*a))).collect::<Vec<_>>().iter())
+                    && r.maps.iter().eq(axes
+                        .iter()
+                        .map(|a| Map::Affine(Affine::axis(*a)))
+                        .collect::<Vec<_>>()
+                        .iter())
             };
             let residual = reads.iter().position(own).map(|at| reads.remove(at)).is_some();
             if !reads.iter().all(|r| at_block(r, block)) {
-                return Err("the next value of a carried one is neither committed in the block nor added to the carried value");
+                return Err(
+                    "the next value of a carried one is neither committed in the block nor added to the carried value",
+                );
             }
             let mut defined = first.clone();
             if residual {
@@ -265,11 +277,17 @@ impl EntryBuilder {
         let Some((first, rest)) = group.split_first() else {
             return Len::fixed(1);
         };
-        let inner = rest.iter().fold(1u32, |n, a| n.saturating_mul(self.axes.fixed(*a).unwrap_or(1)));
+        let inner = rest
+            .iter()
+            .fold(1u32, |n, a| n.saturating_mul(self.axes.fixed(*a).unwrap_or(1)));
         let first = self.axes.len(*first);
         Len {
             constant: first.constant.saturating_mul(inner),
-            per_dim: first.per_dim.iter().map(|(d, k)| (*d, k.saturating_mul(inner))).collect(),
+            per_dim: first
+                .per_dim
+                .iter()
+                .map(|(d, k)| (*d, k.saturating_mul(inner)))
+                .collect(),
         }
     }
 }

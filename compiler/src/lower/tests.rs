@@ -11,7 +11,8 @@ use crate::plan::QuantPlan;
 
 fn weight(g: &mut GraphBuilder<'_>, name: &str, shape: &[i64]) -> ValueId {
     let recipe = Recipe::tensor(&format!("{name}.weight"), shape.iter().map(|d| *d as u64)).unwrap();
-    g.weight(name, Weight::real(Shape::new(shape.iter().copied()), recipe)).unwrap()
+    g.weight(name, Weight::real(Shape::new(shape.iter().copied()), recipe))
+        .unwrap()
 }
 
 fn relu(g: &mut GraphBuilder<'_>, x: ValueId) -> ValueId {
@@ -85,7 +86,9 @@ fn a_cnn_lowers_with_its_pool_and_flattening() {
             count_include_pad: false,
         };
         let h = g.pool(pool, h).unwrap();
-        let h = g.reshape(h, Shape(vec![Dim::runtime("batch"), Dim::fixed(256)])).unwrap();
+        let h = g
+            .reshape(h, Shape(vec![Dim::runtime("batch"), Dim::fixed(256)]))
+            .unwrap();
         let y = linear(g, "fc", h, 256, 10);
         g.output("logits", y, Visibility::Public);
     }));

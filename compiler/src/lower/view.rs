@@ -83,9 +83,7 @@ fn outermost(x: &Lin, dim: usize, axes: &Axes) -> Option<(Option<Ax>, u32)> {
     let Some((first, rest)) = x.dims[dim].split_first() else {
         return Some((None, 1));
     };
-    let inner = rest
-        .iter()
-        .try_fold(1u32, |n, a| n.checked_mul(axes.fixed(*a)?))?;
+    let inner = rest.iter().try_fold(1u32, |n, a| n.checked_mul(axes.fixed(*a)?))?;
     Some((Some(*first), inner))
 }
 

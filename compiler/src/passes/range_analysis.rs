@@ -4,7 +4,7 @@
 //! hold in every iteration), and every bound is below 2^30, so that nothing wraps in M31. A bound that is not is refused
 //! with its layer and the setting that mends it.
 
-use mlc_ir::{Elem, INT_LIMIT, Module, Op, Operand, Region, Scope, Stage, StackAxis, infer};
+use mlc_ir::{Elem, INT_LIMIT, Module, Op, Operand, Origin, Origins, Region, Scope, StackAxis, Stage, infer};
 
 use super::PassError;
 use crate::plan::QuantPlan;
@@ -35,7 +35,7 @@ pub fn range_analysis(mut module: Module, plan: &QuantPlan) -> Result<Module, Pa
             module: &module,
             entry: &mut entry,
             stack: Vec::new(),
-            weights: Default::default(),
+            origins: Origins::new(),
             plan,
         };
         let body = types.entry.body.clone();
@@ -49,7 +49,7 @@ struct Types<'a> {
     module: &'a Module,
     entry: &'a mut mlc_ir::Entry,
     stack: Vec<StackAxis>,
-    weights: std::collections::BTreeMap<mlc_ir::ValueId, &'a mlc_ir::Weight>,
+    origins: Origins,
     plan: &'a QuantPlan,
 }
 
@@ -68,14 +68,15 @@ impl Types<'_> {
                 .operands
                 .iter()
                 .map(|id| Operand {
+                    id: *id,
                     ty: self.entry.ty(*id),
-                    weight: self.weights.get(id).copied(),
                 })
                 .collect();
             let scope = Scope {
                 module: self.module,
                 values: &self.entry.values,
                 stack: &self.stack,
+                origins: &self.origins,
             };
             let layer = |i: usize| node.results.get(i).map_or("", |id| &self.entry.value(*id).name);
             let types = infer(scope, &node.op, &operands).map_err(|kind| mlc_ir::InferError {
@@ -99,10 +100,8 @@ impl Types<'_> {
             for (id, ty) in node.results.iter().zip(types) {
                 self.entry.values[id.index()].ty = ty;
             }
-            if let (Op::Weight(name), Some(id)) = (&node.op, node.results.first())
-                && let Some(weight) = self.module.weights.get(name)
-            {
-                self.weights.insert(*id, weight);
+            if let (Some(origin), Some(id)) = (Origin::of(&node.op, &node.operands), node.results.first()) {
+                self.origins.insert(*id, origin);
             }
         }
         Ok(())

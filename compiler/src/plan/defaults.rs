@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use mlc_ir::{BinaryOp, Dim, Entry, Formula, Literal, Module, Op, Region, ReduceKind, Shape, ValueId};
+use mlc_ir::{BinaryOp, Dim, Entry, Formula, Literal, Module, Op, ReduceKind, Region, Shape, ValueId};
 
 use super::{QuantPlan, ValueRange};
 
@@ -46,7 +46,12 @@ fn image(formula: &Formula, x: ValueRange) -> ValueRange {
 }
 
 /// Ranges of every value of an entry: the plan's, else by interval arithmetic.
-pub fn default_ranges(module: &Module, entry_name: &str, entry: &Entry, plan: &QuantPlan) -> BTreeMap<ValueId, ValueRange> {
+pub fn default_ranges(
+    module: &Module,
+    entry_name: &str,
+    entry: &Entry,
+    plan: &QuantPlan,
+) -> BTreeMap<ValueId, ValueRange> {
     let mut ranges = Ranges {
         module,
         entry,
@@ -127,9 +132,10 @@ impl<'a> Ranges<'a> {
                 let m = self.plan.weight(name).max_abs;
                 range(-m, m)
             }
-            Op::Const(Literal::Real(t)) => t.data.iter().fold(range(0.0, 0.0), |r, v| {
-                hull(r, range(f64::from(*v), f64::from(*v)))
-            }),
+            Op::Const(Literal::Real(t)) => t
+                .data
+                .iter()
+                .fold(range(0.0, 0.0), |r, v| hull(r, range(f64::from(*v), f64::from(*v)))),
             Op::Binary(op) => binary(*op, x(0), x(1)),
             Op::Table { formula, .. } => image(formula, x(0)),
             Op::Contract(einsum) => {
@@ -160,7 +166,11 @@ impl<'a> Ranges<'a> {
                 range(-m, m)
             }
             Op::Where => hull(x(1), x(2)),
-            Op::Concat { .. } => operands.iter().map(|id| self.get(*id)).reduce(hull).unwrap_or(range(0.0, 0.0)),
+            Op::Concat { .. } => operands
+                .iter()
+                .map(|id| self.get(*id))
+                .reduce(hull)
+                .unwrap_or(range(0.0, 0.0)),
             Op::Pad { value, .. } => hull(x(0), range(*value, *value)),
             _ => x(0),
         }

@@ -176,7 +176,11 @@ impl QuantPlan {
         for (name, w) in &self.weights {
             let ok = |v: f64| v.is_finite() && v >= 0.0;
             if !ok(w.max_abs) || !w.column_sum.is_none_or(ok) {
-                return bad(name, format!("{} / {:?}", w.max_abs, w.column_sum), "finite and not negative");
+                return bad(
+                    name,
+                    format!("{} / {:?}", w.max_abs, w.column_sum),
+                    "finite and not negative",
+                );
             }
         }
         Ok(())
@@ -240,7 +244,13 @@ mod tests {
         assert_eq!(round_up(1.0), 1.0);
         assert_eq!(round_up(1.001), 1.0078125);
         assert_eq!(round_up(-300.5), -302.0);
-        assert_eq!(round_range(0.1234, 7.77), ValueRange { lo: 0.123046875, hi: 7.78125 });
+        assert_eq!(
+            round_range(0.1234, 7.77),
+            ValueRange {
+                lo: 0.123046875,
+                hi: 7.78125
+            }
+        );
         assert_eq!(round_range(-3.33, -0.501), ValueRange { lo: -3.34375, hi: -0.5 });
     }
 

@@ -21,8 +21,8 @@ pub(crate) mod table;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mlc_ir::{
-    Elem, Entry, Formula, GraphBuilder, IntType, Literal, Module, Node, Op, Recipe, Region, Requant, Shape, Span, Stage,
-    Template, TensorF32, Type, ValueId,
+    Elem, Entry, Formula, GraphBuilder, IntType, Literal, Module, Node, Op, Recipe, Region, Requant, Shape, Span,
+    Stage, Template, TensorF32, Type, ValueId,
 };
 
 use super::PassError;
@@ -182,7 +182,11 @@ impl Quantiser<'_, '_> {
     /// Scale and range of the activation that stands for the real value `id`.
     fn target(&self, id: ValueId) -> Target {
         let scale = self.scales[id.index()];
-        let r = self.ranges.get(&id).copied().unwrap_or(ValueRange { lo: -1.0, hi: 1.0 });
+        let r = self
+            .ranges
+            .get(&id)
+            .copied()
+            .unwrap_or(ValueRange { lo: -1.0, hi: 1.0 });
         let greatest = self.plan.activation_max();
         let q = |v: f64| (libm::rint(v / scale) as i64).clamp(-greatest, greatest);
         let (lo, hi) = (q(r.lo), q(r.hi));

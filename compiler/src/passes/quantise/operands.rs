@@ -68,7 +68,10 @@ impl Quantiser<'_, '_> {
         let count: f64 = w.shape.as_const().map_or(f64::INFINITY, |dims| {
             summed.iter().filter_map(|a| dims.get(*a)).map(|d| *d as f64).product()
         });
-        let proved = w.column_sum.as_ref().filter(|(axes, _)| axes == summed && !summed.is_empty());
+        let proved = w
+            .column_sum
+            .as_ref()
+            .filter(|(axes, _)| axes == summed && !summed.is_empty());
         let abs_sum = proved.map(|(axes, sum)| AbsSum {
             axes: axes.clone(),
             bound: libm::ceil(sum / scale + count / 2.0).min(greatest as f64 * count) as i64,

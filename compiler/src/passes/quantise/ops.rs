@@ -257,7 +257,14 @@ impl Quantiser<'_, '_> {
                 };
                 let _ = den;
                 let inverse = 1.0 / Formula::x();
-                let r = self.requantise(divisor, Some(&inverse), to, &format!("{name}.inverse"), "inverse", place)?;
+                let r = self.requantise(
+                    divisor,
+                    Some(&inverse),
+                    to,
+                    &format!("{name}.inverse"),
+                    "inverse",
+                    place,
+                )?;
                 let out = self.g.named(name).mul(x, r)?;
                 self.accumulators.insert(out);
                 Ok(out)

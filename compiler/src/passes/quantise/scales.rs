@@ -53,7 +53,11 @@ pub(crate) fn scales(
     (0..entry.values.len())
         .map(|i| {
             let m = most[groups.find(ValueId(i as u32))];
-            if m > 0.0 { m / greatest as f64 } else { 1.0 / greatest as f64 }
+            if m > 0.0 {
+                m / greatest as f64
+            } else {
+                1.0 / greatest as f64
+            }
         })
         .collect()
 }

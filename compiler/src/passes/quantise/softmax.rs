@@ -27,7 +27,10 @@ impl Quantiser<'_, '_> {
             hi: greatest,
         };
         let t = self.requantise(value, None, scores, &format!("{name}.scores"), "scores", place)?;
-        let m = self.g.named(format!("{name}.max")).reduce(ReduceKind::Max, &[axis], true, t)?;
+        let m = self
+            .g
+            .named(format!("{name}.max"))
+            .reduce(ReduceKind::Max, &[axis], true, t)?;
         let d = self.g.named(format!("{name}.below")).sub(m, t)?;
         let unit = Target {
             scale: 1.0 / ONE as f64,
@@ -37,7 +40,10 @@ impl Quantiser<'_, '_> {
         // Below 0 no difference occurs; the table holds 1 there.
         let exp = (-Formula::x().max(0.0)).exp();
         let e = self.requantise(d, Some(&exp), unit, &format!("{name}.exp"), "exp", place)?;
-        let sum = self.g.named(format!("{name}.sum")).reduce(ReduceKind::Sum, &[axis], true, e)?;
+        let sum = self
+            .g
+            .named(format!("{name}.sum"))
+            .reduce(ReduceKind::Sum, &[axis], true, e)?;
         let reciprocal = 1.0 / Formula::x().max(1.0);
         let r = self.requantise(sum, Some(&reciprocal), unit, &format!("{name}.recip"), "recip", place)?;
         let p = self.g.named(name.clone()).mul(e, r)?;
