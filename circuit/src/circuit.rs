@@ -30,9 +30,10 @@ pub struct Weight {
     pub outer: Vec<u32>,
     /// Length of the contraction axis (flattened).
     pub row_len: u32,
-    /// Values lie in `[-(2^(bits-1) - 1), 2^(bits-1) - 1]`; at most 16.
+    /// Values lie in `[-(2^(bits-1) - 1), 2^(bits-1) - 1]`; at most 16. Setup proves `[-2^(bits-1), 2^(bits-1))`, and
+    /// bounds count with that.
     pub bits: u8,
-    /// For each outer index, Σ_k |w| is at most this; proved at setup.
+    /// For each outer index, Σ_k |w| is at most this; proved at setup where it says more than `bits` does.
     pub column_sum: u64,
 }
 

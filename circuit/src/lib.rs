@@ -21,6 +21,7 @@ mod dims;
 pub mod format;
 mod instance;
 mod layout;
+pub mod setup;
 mod table;
 
 pub use access::{Access, AxisMap, Gate};

@@ -153,6 +153,21 @@ pub fn column_values(instance: &Instance<'_>, xi: &[QM31], z: &[QM31]) -> QM31 {
     acc
 }
 
+/// `a ·` the table numerators at ζ plus `b ·` the column values at ξ, as a functional of the channel cells, at `z`.
+pub fn channel_functional(
+    instance: &Instance<'_>,
+    end: &crate::lookups::LookupEnd,
+    (a, b): (QM31, QM31),
+    z: &[QM31],
+) -> QM31 {
+    let at_zeta = a * table_numerators(instance, &end.fingerprint, &end.zeta, z);
+    if instance.column_cells == 0 {
+        at_zeta
+    } else {
+        at_zeta + b * column_values(instance, &end.xi, z)
+    }
+}
+
 /// `Σ_j e_j · eq(high z, block + j)` for the four coordinate vectors of an extension vector.
 fn limbs(z: &[QM31], b: usize, cells_offset: usize) -> QM31 {
     basis().iter().enumerate().fold(QM31::zero(), |a, (j, &e)| {

@@ -17,10 +17,11 @@ use alloc::{string::String, vec::Vec};
 use mlc_circuit::{Circuit, Equation, Instance, InstanceError, Left, Operand, bits_for};
 use num_traits::{One, Zero};
 
-use crate::cells::{self, Fingerprint};
-use crate::commitment::{Claim, EqPoint, OpenTree, OpeningError, verify_opening};
+use crate::cells;
+use crate::commitment::{Claim, EqPoint, OpenTree, OpeningError, TreeShape, verify_opening};
 use crate::field::{QM31, eq_table, m31, pow2, powers};
-use crate::logup::{self, LogUpError};
+use crate::logup::LogUpError;
+use crate::lookups::{self, LookupEnd};
 use crate::relations::{
     self, BoundProduct, ProductShape, ReadClaim, Side, WeightClaim, alignment, evaluate_tensor, linear_claim,
     output_bits, output_mass,
@@ -217,42 +218,36 @@ fn run(
     }
 
     // Moves 5 to 7.
-    let merged = match (schedule.witness, schedule.channels, witness_root) {
-        (Some(_), Some(_), Some(root)) => Some(lookups(
-            instance,
-            schedule,
-            inputs,
-            &rho_all,
-            &cell_claims,
-            reads,
-            root,
-            channel,
-        )?),
-        _ => None,
+    let merged = match witness_root {
+        Some(root) => {
+            let claims = reads.into_iter().map(|r| {
+                let looked_up = r.value - r.claim.public_part(instance, inputs);
+                (r.claim, looked_up)
+            });
+            let end = lookups::verify(channel, instance, grind, claims.collect(), &[])?;
+            merge(instance, schedule, &rho_all, &cell_claims, &end, root, channel)?.into()
+        }
+        None => Vec::new(),
     };
 
     // Move 8.
     let Some(plan) = &schedule.opening else { return Ok(()) };
-    let mut points = Vec::new();
-    if let Some(m) = &merged {
-        points.push((m.witness_root, schedule.witness, &m.witness_point, m.witness_value));
-        points.push((m.channels_root, schedule.channels, &m.channels_point, m.channels_value));
-    }
-    let functionals: Vec<EqPoint> = points
+    let shapes: Vec<TreeShape> = [schedule.witness, schedule.channels].into_iter().flatten().collect();
+    let functionals: Vec<EqPoint> = merged
         .iter()
-        .map(|(_, shape, point, _)| EqPoint(point[point.len() - shape.map_or(0, |s| s.log_cols as usize)..].to_vec()))
+        .zip(&shapes)
+        .map(|(m, s)| EqPoint(m.point[m.point.len() - s.log_cols as usize..].to_vec()))
         .collect();
     let mut trees = Vec::new();
-    for ((root, shape, point, value), functional) in points.iter().zip(&functionals) {
-        let Some(shape) = *shape else { continue };
-        let row_coeffs = eq_table(&point[..point.len() - shape.log_cols as usize], shape.rows);
+    for ((m, &shape), functional) in merged.iter().zip(&shapes).zip(&functionals) {
+        let row_coeffs = eq_table(&m.point[..m.point.len() - shape.log_cols as usize], shape.rows);
         trees.push(OpenTree {
-            root: *root,
+            root: m.root,
             shape,
             row_coeffs,
             claims: alloc::vec![Claim {
                 functional,
-                value: *value
+                value: m.value
             }],
         });
     }
@@ -275,140 +270,58 @@ fn run(
     Ok(())
 }
 
-/// Where the merge of cell claims ended.
-struct Merged {
-    witness_root: Hash,
-    witness_point: Vec<QM31>,
-    witness_value: QM31,
-    channels_root: Hash,
-    channels_point: Vec<QM31>,
-    channels_value: QM31,
+/// A commitment opened at one point: root, point and value.
+struct Opened {
+    root: Hash,
+    point: Vec<QM31>,
+    value: QM31,
 }
 
-/// Moves 5 to 7.
-#[allow(clippy::too_many_arguments)]
-fn lookups(
-    instance: &Instance<'_>,
-    schedule: &Schedule,
-    inputs: &[Vec<i32>],
-    rho_all: &[QM31],
-    cell_claims: &[(&Equation, QM31)],
-    reads: Vec<PendingReads<'_>>,
-    witness_root: Hash,
-    channel: &mut Channel<'_>,
-) -> Result<Merged, VerifyError> {
-    let grind = &schedule.grinding;
-    channel.recv_nonce("source claim batching", grind.sources)?;
-    let gamma = channel.transcript().draw();
-    let gammas = cells::claim_powers(gamma, reads.len());
-
-    // Move 5.
-    let channels_root = channel.recv_hash()?;
-    channel.recv_nonce("lookup fingerprint", grind.lookups)?;
-    let drawn = channel.transcript().draw_many(3);
-    let fingerprint = Fingerprint {
-        alpha: drawn[0],
-        eta: drawn[1],
-        theta: drawn[2],
-    };
-
-    // Move 6: fractions.
-    let leaf = logup::verify(channel, instance.leaves, grind.fractions)?;
-    let zeta = &leaf.point;
-    let sent = channel.recv_ext(2)?;
-    let (keys, table_numerators) = (sent[0], sent[1]);
-    // What the tables must give; fixed before any challenge of the table sumcheck.
-    let mut total = QM31::zero();
-    let mut claims = Vec::with_capacity(reads.len());
-    for (r, &g) in reads.into_iter().zip(&gammas) {
-        total += g * (r.value - r.claim.public_part(instance, inputs));
-        claims.push(r.claim);
-    }
-    if cells::numerator(instance, &fingerprint, zeta, &claims, &gammas) - table_numerators != leaf.numerator {
-        return Err(VerifyError::Numerator);
-    }
-    if cells::denominator(instance, &fingerprint, zeta, keys) != leaf.denominator {
-        return Err(VerifyError::Denominator);
-    }
-
-    // Move 6: tables.
-    let reduced = sumcheck::verify(channel, total, bits_for(instance.column_cells), 2, grind.tables)?;
-    let column = channel.recv_ext(1)?[0];
-    if column * cells::table_values(instance, &reduced.point) != reduced.value {
-        return Err(VerifyError::Tables);
-    }
-
-    // Move 7.
-    let claims = MergeClaims {
-        cells: cell_claims,
-        rho: rho_all,
-        zeta,
-        keys,
-        table_numerators,
-        xi: &reduced.point,
-        column,
-    };
-    let (witness, channels) = merge(instance, schedule, &fingerprint, &claims, channel)?;
-    Ok(Merged {
-        witness_root,
-        channels_root,
-        witness_point: witness.0,
-        witness_value: witness.1,
-        channels_point: channels.0,
-        channels_value: channels.1,
-    })
-}
-
-/// What move 7 merges.
-struct MergeClaims<'a> {
-    cells: &'a [(&'a Equation, QM31)],
-    rho: &'a [QM31],
-    zeta: &'a [QM31],
-    keys: QM31,
-    table_numerators: QM31,
-    xi: &'a [QM31],
-    column: QM31,
-}
-
-type PointValue = (Vec<QM31>, QM31);
-
-/// Move 7: the cells' values at the ends of two sumchecks, for the witness and for the pushforwards.
+/// Move 7: the witness and the channels, each opened at the end of its sumcheck.
 fn merge(
     instance: &Instance<'_>,
     schedule: &Schedule,
-    fingerprint: &Fingerprint,
-    claims: &MergeClaims<'_>,
+    rho: &[QM31],
+    cell_claims: &[(&Equation, QM31)],
+    end: &LookupEnd,
+    witness_root: Hash,
     channel: &mut Channel<'_>,
-) -> Result<(PointValue, PointValue), VerifyError> {
+) -> Result<[Opened; 2], VerifyError> {
     channel.recv_nonce("cell claim batching", schedule.grinding.merge)?;
     let delta = channel.transcript().draw();
-    let deltas = powers(delta, claims.cells.len() + 3);
+    let deltas = powers(delta, cell_claims.len() + 3);
     let (witness_bits, channel_bits) = (bits_for(instance.cells), bits_for(instance.channel_cells));
     let rounds = witness_bits.max(channel_bits);
-    let (own, shared) = deltas.split_at(claims.cells.len());
-    let on_witness = claims
-        .cells
+    let (own, shared) = deltas.split_at(cell_claims.len());
+    let on_witness = cell_claims
         .iter()
         .zip(own)
-        .fold(shared[0] * claims.keys, |a, ((_, v), &d)| a + d * *v);
-    let on_channels = shared[1] * claims.table_numerators + shared[2] * claims.column;
-    let (lift_witness, lift_channels) = (
-        pow2((rounds - witness_bits) as u32),
-        pow2((rounds - channel_bits) as u32),
-    );
-    let total = on_witness * lift_witness + on_channels * lift_channels;
+        .fold(shared[0] * end.keys, |a, ((_, v), &d)| a + d * *v);
+    let on_channels = shared[1] * end.table_numerators + shared[2] * end.column;
+    // Aligned at the last variable, the shorter sum counts 2^(difference) times.
+    let total = on_witness * pow2((rounds - witness_bits) as u32) + on_channels * pow2((rounds - channel_bits) as u32);
     let reduced = sumcheck::verify(channel, total, rounds, 2, schedule.grinding.merge)?;
     let values = channel.recv_ext(2)?;
     let witness_point = reduced.point[rounds - witness_bits..].to_vec();
     let channels_point = reduced.point[rounds - channel_bits..].to_vec();
-    let mut phi = shared[0] * cells::keys(instance, claims.zeta, &witness_point);
-    for ((e, _), &d) in claims.cells.iter().zip(own) {
-        phi += d * cells::left_cells(instance, e, &claims.rho[..output_bits(instance, e)], &witness_point);
+    let mut phi = shared[0] * cells::keys(instance, &end.zeta, &witness_point);
+    for ((e, _), &d) in cell_claims.iter().zip(own) {
+        phi += d * cells::left_cells(instance, e, &rho[..output_bits(instance, e)], &witness_point);
     }
-    let psi = shared[1] * cells::table_numerators(instance, fingerprint, claims.zeta, &channels_point)
-        + shared[2] * cells::column_values(instance, claims.xi, &channels_point);
+    let psi = cells::channel_functional(instance, end, (shared[1], shared[2]), &channels_point);
     if values[0] * phi + values[1] * psi != reduced.value {
         return Err(VerifyError::Merge);
     }
-    Ok(((witness_point, values[0]), (channels_point, values[1])))
+    Ok([
+        Opened {
+            root: witness_root,
+            point: witness_point,
+            value: values[0],
+        },
+        Opened {
+            root: end.root,
+            point: channels_point,
+            value: values[1],
+        },
+    ])
 }

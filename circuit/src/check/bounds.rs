@@ -108,7 +108,7 @@ fn operand(c: &Circuit, e: &Entry, o: &Operand) -> Interval {
             .iter()
             .fold(Interval { lo: 0, hi: 0 }, |a, r| a.plus(read(c, e, r))),
         Operand::Weight { weight, .. } => {
-            let m = (1i128 << (c.weights[*weight as usize].bits - 1)) - 1;
+            let m = i128::from(c.weights[*weight as usize].magnitude());
             Interval { lo: -m, hi: m }
         }
     }
@@ -118,7 +118,7 @@ fn product(c: &Circuit, e: &Entry, p: &Product) -> Interval {
     let (a, b) = (operand(c, e, &p.a), operand(c, e, &p.b));
     let column_sum = [&p.a, &p.b].into_iter().find_map(|o| match o {
         Operand::Weight { weight, .. } if !p.group.is_empty() => {
-            Some(i128::from(c.weights[*weight as usize].column_sum))
+            Some(i128::from(c.weights[*weight as usize].column_bound()))
         }
         _ => None,
     });

@@ -1,13 +1,7 @@
 //! The proof of an inference, proving side. Mirrors `mlc_verifier::inference` move by move.
 
-use std::sync::Arc;
-
-use mlc_circuit::{
-    Channel as TableChannel, ChannelKind, Equation, InputKind, Instance, Left, Operand as Factor, SiteRef, Source,
-    bits_for,
-};
-use mlc_verifier::cells::{Fingerprint, claim_powers};
-use mlc_verifier::commitment::{Claim, EqPoint};
+use mlc_circuit::{ChannelKind, Equation, InputKind, Instance, Left, Operand as Factor, SiteRef, Source, bits_for};
+use mlc_verifier::commitment::{Claim, EqPoint, TreeShape};
 use mlc_verifier::field::{M31, QM31, eq_table, m31, powers};
 use mlc_verifier::functional::{dense, split_point};
 use mlc_verifier::relations::{
@@ -21,9 +15,10 @@ use num_traits::{One, Zero};
 use super::cells;
 use super::channel::{ProverChannel, Tamper};
 use super::commitment::{self, OpenTree, TreeStore};
-use super::logup;
+use super::lookups::{LookupEnd, Lookups};
 use super::relations::{Sources, factor};
 use super::sumcheck::{self, Axis, Grind, Rounds, Summand};
+use super::vector::CommittedVector;
 use crate::backend::{Backend, Operand};
 use crate::exec::Execution;
 use crate::weights::IntWeights;
@@ -160,34 +155,12 @@ impl<B: Backend> Sources for Run<'_, '_, B> {
     }
 }
 
-/// A committed vector with its tree.
-struct Committed<B: Backend> {
-    cells: Vec<M31>,
-    tree: commitment::Committed,
-    matrix: B::Base,
-}
-
 impl<'c, B: Backend> Run<'_, 'c, B> {
     fn grind(&self, bits: u32) -> Grind<'_> {
         Grind {
             bits,
             grinder: self.backend,
         }
-    }
-
-    /// Commits a flat vector as the matrix with entry (row, col) = cells[row · 2^log_cols + col].
-    fn commit(&self, cells: Vec<M31>, shape: mlc_verifier::commitment::TreeShape) -> Committed<B> {
-        let _span = tracing::info_span!("commit", cells = cells.len()).entered();
-        let (rows, cols) = (shape.rows, shape.cols());
-        let mut matrix = vec![M31::zero(); rows * cols];
-        for (row, part) in cells.chunks(cols).enumerate() {
-            for (col, &c) in part.iter().enumerate() {
-                matrix[col * rows + row] = c;
-            }
-        }
-        let matrix = self.backend.base(matrix);
-        let tree = commitment::commit(self.backend, &matrix, shape);
-        Committed { cells, tree, matrix }
     }
 
     fn prove(&mut self, channel: &mut ProverChannel<'_>) {
@@ -204,8 +177,8 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
                 }
             }
             channel.tamper().base(label::WITNESS_CELLS, &mut cells);
-            let committed = self.commit(cells, shape);
-            channel.send_hash(label::WITNESS_ROOT, committed.tree.root());
+            let committed = CommittedVector::new(backend, cells, shape);
+            channel.send_hash(label::WITNESS_ROOT, committed.root());
             committed
         });
         channel.send_nonce("output point", grind.output, backend);
@@ -350,35 +323,23 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         }
 
         // Moves 5 to 7.
-        let merged = match (witness, schedule.channels) {
-            (Some(witness), Some(shape)) => Some(self.lookups(channel, witness, shape, &rho_all, &cell_claims, &reads)),
-            _ => None,
+        let merged: Vec<Opened<B>> = match (witness, schedule.channels) {
+            (Some(witness), Some(shape)) => {
+                let end = self.lookups(channel, &witness, shape, &reads);
+                self.merge(channel, witness, end, &rho_all, &cell_claims).into()
+            }
+            _ => Vec::new(),
         };
 
         // Move 8.
         let Some(plan) = &schedule.opening else { return };
         let _span = tracing::info_span!("opening").entered();
-        let points: Vec<(&Committed<B>, &[QM31], QM31)> = merged
+        let functionals: Vec<EqPoint> = merged.iter().map(|m| m.vector.functional(&m.point)).collect();
+        let mut trees: Vec<OpenTree<'_, B>> = merged
             .iter()
-            .flat_map(|m| m.iter().map(|(c, p, v)| (c, &p[..], *v)))
+            .zip(&functionals)
+            .map(|(m, f)| m.vector.open(backend, &m.point, f, m.value))
             .collect();
-        let functionals: Vec<EqPoint> = points
-            .iter()
-            .map(|(c, p, _)| EqPoint(p[p.len() - c.tree.shape().log_cols as usize..].to_vec()))
-            .collect();
-        let mut trees = Vec::new();
-        for ((committed, point, value), functional) in points.iter().zip(&functionals) {
-            let shape = committed.tree.shape();
-            let coeffs = eq_table(&point[..point.len() - shape.log_cols as usize], shape.rows);
-            trees.push(OpenTree {
-                tree: &committed.tree,
-                folded: backend.fold_rows(&committed.matrix, &coeffs),
-                claims: vec![Claim {
-                    functional,
-                    value: *value,
-                }],
-            });
-        }
         if let (Some(tree), Some(cells)) = (self.weights.tree, self.weights.cells) {
             let coeffs = eq_table(row_point, tree.shape().rows);
             let claims = weight_claims
@@ -405,219 +366,88 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         })
     }
 
-    /// Moves 5 to 7: for the witness and for the pushforwards, the committed vector, its point and its value there.
+    /// Moves 4 to 6.
     fn lookups(
         &self,
         channel: &mut ProverChannel<'_>,
-        witness: Committed<B>,
-        shape: mlc_verifier::commitment::TreeShape,
+        witness: &CommittedVector<B>,
+        shape: TreeShape,
+        reads: &[ReadClaim<'_>],
+    ) -> LookupEnd<B> {
+        let execution = self.execution;
+        Lookups {
+            backend: self.backend,
+            instance: self.instance,
+            grinding: &self.schedule.grinding,
+            shape,
+            keys: &|site| keys(execution, site),
+            committed_keys: &|site| self.committed_keys(&witness.cells, site),
+            shifts: &[],
+        }
+        .prove(channel, reads)
+    }
+
+    /// Move 7: for the witness and for the channels, the committed vector, its point and its value there.
+    fn merge(
+        &self,
+        channel: &mut ProverChannel<'_>,
+        witness: CommittedVector<B>,
+        end: LookupEnd<B>,
         rho_all: &[QM31],
         cell_claims: &[&Equation],
-        reads: &[ReadClaim<'_>],
-    ) -> [(Committed<B>, Vec<QM31>, QM31); 2] {
-        let (instance, backend, schedule) = (self.instance, self.backend, self.schedule);
-        let grind = &schedule.grinding;
-        channel.send_nonce("source claim batching", grind.sources, backend);
-        let gamma = channel.transcript().draw();
-        let gammas = claim_powers(gamma, reads.len());
-
-        // Move 5.
-        let push_span = tracing::info_span!("pushforward").entered();
-        // Per (site, column channel): the claims' weights on its lookups, row-major.
-        let mut weights: Vec<((SiteRef, u8), Vec<QM31>)> = Vec::new();
-        for (claim, &g) in reads.iter().zip(&gammas) {
-            for t in &claim.terms {
-                let Source::Lookup { site, column } = t.source else {
-                    continue;
-                };
-                let Some(s) = instance.site(site) else { continue };
-                let scale = g * m31(t.coefficient.into());
-                let part = dense(t.access, &t.weighting, &s.layout.shape);
-                match weights.iter_mut().find(|w| w.0 == (site, column)) {
-                    Some((_, acc)) => acc.iter_mut().zip(part).for_each(|(a, p)| *a += scale * p),
-                    None => weights.push(((site, column), part.into_iter().map(|p| scale * p).collect())),
-                }
-            }
-        }
-        let channels: Vec<Vec<QM31>> = instance
-            .channels
-            .iter()
-            .map(|c| self.pushforward(c, &weights))
-            .collect();
-        let mut cells = vec![M31::zero(); instance.channel_cells];
-        for (c, values) in instance.channels.iter().zip(&channels) {
-            let rows = values.len();
-            for (v, value) in values.iter().enumerate() {
-                let limbs = value.to_m31_array();
-                let used = if c.kind == ChannelKind::Multiplicity { 1 } else { 4 };
-                for (j, &l) in limbs.iter().take(used).enumerate() {
-                    cells[c.cells_offset + j * rows + v] = l;
-                }
-            }
-        }
-        drop(push_span);
-        channel.tamper().base(label::CHANNEL_CELLS, &mut cells);
-        let pushed = self.commit(cells, shape);
-        let channels = channels_of(instance, &pushed.cells);
-        channel.send_hash(label::CHANNELS_ROOT, pushed.tree.root());
-        channel.send_nonce("lookup fingerprint", grind.lookups, backend);
-        let drawn = channel.transcript().draw_many(3);
-        let f = Fingerprint {
-            alpha: drawn[0],
-            eta: drawn[1],
-            theta: drawn[2],
-        };
-
-        // Move 6: fractions.
-        let leaves_span = tracing::info_span!("leaves").entered();
-        let committed_keys = |site: SiteRef| self.committed_keys(&witness.cells, site);
-        let den = cells::denominators(instance, &f, committed_keys);
-        let table_leaves = cells::table_leaves(instance, &f, &channels);
-        let num = self.numerators(&f, &weights, &table_leaves);
-        drop(leaves_span);
-        let leaf = {
-            let _span = tracing::info_span!("logup", leaves = instance.leaves).entered();
-            logup::prove(
-                backend,
-                channel,
-                backend.ext(num),
-                backend.ext(den),
-                self.grind(grind.fractions),
-            )
-        };
-        let zeta = &leaf.point;
-        let eq_zeta = eq_table(zeta, instance.leaves);
-        let mut keys_functional = vec![QM31::zero(); instance.cells];
-        cells::add_keys(instance, zeta, &eq_zeta, QM31::one(), &mut keys_functional);
-        let keys = witness
-            .cells
-            .iter()
-            .zip(&keys_functional)
-            .fold(QM31::zero(), |a, (&c, &w)| a + w * c);
-        let table_numerators =
-            instance
-                .tables
-                .iter()
-                .zip(&table_leaves)
-                .fold(QM31::zero(), |acc, (&(_, offset), leaves)| {
-                    acc + leaves
-                        .iter()
-                        .zip(&eq_zeta[offset..])
-                        .fold(QM31::zero(), |a, (&l, &e)| a + l * e)
-                });
-        channel.send_ext(label::LEAF_CLAIMS, &[keys, table_numerators]);
-
-        // Move 6: tables.
-        let mut columns = vec![QM31::zero(); instance.column_cells];
-        let mut values = vec![M31::zero(); instance.column_cells];
-        for (c, pushed) in instance.channels.iter().zip(&channels) {
-            if let ChannelKind::Column(column) = c.kind {
-                let table = &instance.table(c.table).columns[column as usize];
-                columns[c.column_offset..c.column_offset + pushed.len()].copy_from_slice(pushed);
-                values[c.column_offset..]
-                    .iter_mut()
-                    .zip(table)
-                    .for_each(|(v, &t)| *v = m31(t.into()));
-            }
-        }
-        let summand = Summand {
-            coefficient: QM31::one(),
-            axes: vec![Axis::of(instance.column_cells)],
-            eq: Vec::new(),
-            a: Operand::ext(backend.ext(columns)),
-            b: Some(Operand::base(backend.base(values))),
-            sum: None,
-        };
-        let shape = Rounds {
-            rounds: bits_for(instance.column_cells),
-            degree: 2,
-        };
-        let table_run = {
-            let _span = tracing::info_span!("tables").entered();
-            sumcheck::prove_rounds(
-                backend,
-                channel,
-                label::TABLE_ROUND,
-                vec![summand],
-                shape,
-                self.grind(grind.tables),
-            )
-        };
-        channel.send_ext(label::COLUMN_CLAIM, &[table_run.finals[0].0]);
-
-        // Move 7.
+    ) -> [Opened<B>; 2] {
         let _span = tracing::info_span!("merge").entered();
+        let (instance, backend, grind) = (self.instance, self.backend, &self.schedule.grinding);
         channel.send_nonce("cell claim batching", grind.merge, backend);
         let delta = channel.transcript().draw();
         let deltas = powers(delta, cell_claims.len() + 3);
         let (own, shared) = deltas.split_at(cell_claims.len());
-        let mut phi = keys_functional;
-        phi.iter_mut().for_each(|p| *p *= shared[0]);
+        let mut phi = vec![QM31::zero(); instance.cells];
+        cells::add_keys(instance, &end.zeta, &end.eq_zeta, shared[0], &mut phi);
         for (e, &d) in cell_claims.iter().zip(own) {
             cells::add_left(instance, e, &rho_all[..output_bits(instance, e)], d, &mut phi);
         }
         let mut psi = vec![QM31::zero(); instance.channel_cells];
         cells::add_channels(
             instance,
-            &f,
-            &eq_zeta,
-            &table_run.point,
+            &end.fingerprint,
+            &end.eq_zeta,
+            &end.xi,
             (shared[1], shared[2]),
             &mut psi,
         );
-        let summand = |cells: &[M31], functional: Vec<QM31>| Summand {
-            coefficient: QM31::one(),
-            axes: vec![Axis::of(cells.len())],
-            eq: Vec::new(),
-            a: Operand::Base(Arc::new(backend.base(cells.to_vec()))),
-            b: Some(Operand::ext(backend.ext(functional))),
-            sum: None,
-        };
         let (witness_bits, channel_bits) = (bits_for(instance.cells), bits_for(instance.channel_cells));
-        let rounds = witness_bits.max(channel_bits);
-        let summands = vec![summand(&witness.cells, phi), summand(&pushed.cells, psi)];
+        let rounds = Rounds {
+            rounds: witness_bits.max(channel_bits),
+            degree: 2,
+        };
+        let summands = vec![
+            merge_summand(backend, &witness, phi),
+            merge_summand(backend, &end.channels, psi),
+        ];
         let merged = sumcheck::prove_rounds(
             backend,
             channel,
             label::MERGE_ROUND,
             summands,
-            Rounds { rounds, degree: 2 },
+            rounds,
             self.grind(grind.merge),
         );
         let values = [merged.finals[0].0, merged.finals[1].0];
         channel.send_ext(label::MERGED_CELLS, &values);
+        let last = |bits: usize| merged.point[rounds.rounds - bits..].to_vec();
         [
-            (witness, merged.point[rounds - witness_bits..].to_vec(), values[0]),
-            (pushed, merged.point[rounds - channel_bits..].to_vec(), values[1]),
+            Opened {
+                vector: witness,
+                point: last(witness_bits),
+                value: values[0],
+            },
+            Opened {
+                vector: end.channels,
+                point: last(channel_bits),
+                value: values[1],
+            },
         ]
-    }
-
-    /// The vector that a channel commits.
-    fn pushforward(&self, channel: &TableChannel, weights: &[((SiteRef, u8), Vec<QM31>)]) -> Vec<QM31> {
-        let mut out = vec![QM31::zero(); self.instance.table(channel.table).rows()];
-        for s in self.instance.sites.iter().filter(|s| s.table == channel.table) {
-            let keys = keys(self.execution, s.site);
-            match channel.kind {
-                ChannelKind::Multiplicity if s.ranged => {
-                    for &k in keys {
-                        if let Some(o) = out.get_mut(k as usize) {
-                            *o += QM31::one();
-                        }
-                    }
-                }
-                ChannelKind::Multiplicity => {}
-                ChannelKind::Column(column) => {
-                    if let Some((_, w)) = weights.iter().find(|w| w.0 == (s.site, column)) {
-                        for (&k, &w) in keys.iter().zip(w) {
-                            if let Some(o) = out.get_mut(k as usize) {
-                                *o += w;
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        out
     }
 
     /// The keys of a site as the committed witness has them.
@@ -641,54 +471,25 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
             }
         }
     }
-
-    /// The leaves' numerators.
-    fn numerators(
-        &self,
-        f: &Fingerprint,
-        weights: &[((SiteRef, u8), Vec<QM31>)],
-        table_leaves: &[Vec<QM31>],
-    ) -> Vec<QM31> {
-        let instance = self.instance;
-        let thetas = powers(f.theta, 16);
-        let mut out = vec![QM31::zero(); instance.leaves];
-        for s in &instance.sites {
-            let positions = s.layout.positions();
-            for ((_, column), w) in weights.iter().filter(|w| w.0.0 == s.site) {
-                if let Some(c) = instance.channel(s.table, ChannelKind::Column(*column)) {
-                    let theta = thetas[c.theta as usize];
-                    positions.iter().zip(w).for_each(|(&p, &w)| out[p] += theta * w);
-                }
-            }
-            if s.ranged
-                && let Some(c) = instance.channel(s.table, ChannelKind::Multiplicity)
-            {
-                positions.iter().for_each(|&p| out[p] += thetas[c.theta as usize]);
-            }
-        }
-        for (&(_, offset), leaves) in instance.tables.iter().zip(table_leaves) {
-            out[offset..].iter_mut().zip(leaves).for_each(|(o, &l)| *o = -l);
-        }
-        out
-    }
 }
 
-/// The channels' vectors as committed.
-fn channels_of(instance: &Instance<'_>, cells: &[M31]) -> Vec<Vec<QM31>> {
-    instance
-        .channels
-        .iter()
-        .map(|c| {
-            let rows = instance.table(c.table).rows();
-            let at = |j: usize, v: usize| cells[c.cells_offset + j * rows + v];
-            (0..rows)
-                .map(|v| match c.kind {
-                    ChannelKind::Multiplicity => at(0, v).into(),
-                    ChannelKind::Column(_) => QM31::from_m31(at(0, v), at(1, v), at(2, v), at(3, v)),
-                })
-                .collect()
-        })
-        .collect()
+/// A committed vector to be opened at one point.
+struct Opened<B: Backend> {
+    vector: CommittedVector<B>,
+    point: Vec<QM31>,
+    value: QM31,
+}
+
+/// `Σ_pos cells[pos] · functional[pos]`.
+pub(super) fn merge_summand<B: Backend>(backend: &B, vector: &CommittedVector<B>, functional: Vec<QM31>) -> Summand<B> {
+    Summand {
+        coefficient: QM31::one(),
+        axes: vec![Axis::of(vector.cells.len())],
+        eq: Vec::new(),
+        a: Operand::base(backend.base(vector.cells.clone())),
+        b: Some(Operand::ext(backend.ext(functional))),
+        sum: None,
+    }
 }
 
 /// `Σ weights · values`.

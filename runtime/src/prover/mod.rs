@@ -7,5 +7,8 @@ mod eq_weights;
 pub mod forms;
 pub mod inference;
 pub mod logup;
+pub mod lookups;
 pub mod relations;
+pub mod setup;
 pub mod sumcheck;
+pub mod vector;

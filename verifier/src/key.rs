@@ -1,0 +1,170 @@
+//! Keys: the trust root of a verifier.
+//!
+//! A key holds the circuit family, the parameters, the weights' root and the setup proof. Loading it checks all of
+//! them once; its fingerprint names model and weights. Nothing of a key is ever taken from a proof.
+
+use alloc::{string::String, vec::Vec};
+
+use mlc_circuit::check::{self, CheckError};
+use mlc_circuit::format::{self, FormatError};
+use mlc_circuit::{Circuit, WeightLayout};
+use serde::{Deserialize, Serialize};
+use stwo::core::vcs::blake2_hash::Blake2sHasher;
+
+use crate::inference::{self, VerifyError};
+use crate::security::{Parameters, weights_shape};
+use crate::setup::{self, SetupError};
+use crate::statement::Statement;
+use crate::transcript::Hash;
+
+/// First bytes of a key.
+pub const MAGIC: &[u8; 8] = b"mlc-vkey";
+/// Version of the key format and of the protocol behind it.
+pub const VERSION: u32 = 1;
+
+/// A verifying key as stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// The circuit artefact (`mlc_circuit::format`).
+    pub circuit: Vec<u8>,
+    /// Parameters of the proof system.
+    pub params: Parameters,
+    /// Root of the weights; `None` for a circuit without weights.
+    pub weights_root: Option<Hash>,
+    /// Proof that the weights keep their declared bounds; empty without weights.
+    pub setup_proof: Vec<u8>,
+}
+
+/// Why a key is refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum KeyError {
+    /// The magic is missing.
+    #[error("not an mlc verifying key")]
+    Magic,
+    /// Another version.
+    #[error("verifying key version {found}, this build reads version {VERSION}")]
+    Version {
+        /// The version found.
+        found: u32,
+    },
+    /// The body does not decode, or bytes follow it.
+    #[error("the verifying key is corrupted")]
+    Corrupted,
+    /// The circuit artefact is refused.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The circuit breaks a rule that soundness rests on.
+    #[error(transparent)]
+    Circuit(#[from] CheckError),
+    /// A root is missing or superfluous.
+    #[error("the key has {what} but its circuit does not agree")]
+    Weights {
+        /// What the key has.
+        what: &'static str,
+    },
+    /// The setup proof is refused.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+}
+
+impl Key {
+    /// Canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        // Serialising owned bytes and integers to memory cannot fail.
+        out.extend_from_slice(&postcard::to_allocvec(self).unwrap_or_default());
+        out
+    }
+
+    /// Decodes a key; `decode(b).encode() == b` for every accepted `b`.
+    pub fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or(KeyError::Magic)?;
+        let (version, body) = rest.split_first_chunk::<4>().ok_or(KeyError::Corrupted)?;
+        let found = u32::from_le_bytes(*version);
+        if found != VERSION {
+            return Err(KeyError::Version { found });
+        }
+        let key: Self = postcard::from_bytes(body).map_err(|_| KeyError::Corrupted)?;
+        if key.encode() != bytes {
+            Err(KeyError::Corrupted)
+        } else {
+            Ok(key)
+        }
+    }
+
+    /// Names the key: Blake2s of its bytes without the setup proof (which proves the rest, and may be remade).
+    pub fn fingerprint(&self) -> Hash {
+        let mut h = Blake2sHasher::new();
+        h.update(
+            &Self {
+                setup_proof: Vec::new(),
+                ..self.clone()
+            }
+            .encode(),
+        );
+        h.finalize().0
+    }
+
+    /// [`Self::fingerprint`] in hexadecimal.
+    pub fn fingerprint_hex(&self) -> String {
+        self.fingerprint().iter().map(|b| alloc::format!("{b:02x}")).collect()
+    }
+
+    /// Checks the circuit and the setup proof.
+    pub fn load(&self) -> Result<LoadedKey, KeyError> {
+        let circuit = format::decode(&self.circuit)?;
+        check::check(&circuit)?;
+        let digest = format::digest(&circuit);
+        let has_weights = weights_shape(&WeightLayout::new(&circuit), &self.params).is_some();
+        match (&self.weights_root, has_weights) {
+            (Some(root), true) => setup::verify(&circuit, &digest, root, &self.params, &self.setup_proof)?,
+            (None, false) if self.setup_proof.is_empty() => {}
+            (None, false) => return Err(KeyError::Weights { what: "a setup proof" }),
+            (Some(_), false) => {
+                return Err(KeyError::Weights {
+                    what: "a root of weights",
+                });
+            }
+            (None, true) => {
+                return Err(KeyError::Weights {
+                    what: "no root of weights",
+                });
+            }
+        }
+        Ok(LoadedKey {
+            circuit,
+            digest,
+            params: self.params,
+            weights_root: self.weights_root,
+        })
+    }
+}
+
+/// A key whose circuit and setup proof have been checked.
+#[derive(Debug, Clone)]
+pub struct LoadedKey {
+    /// The circuit family.
+    pub circuit: Circuit,
+    /// Its digest.
+    pub digest: Hash,
+    /// Parameters of the proof system.
+    pub params: Parameters,
+    /// Root of the weights.
+    pub weights_root: Option<Hash>,
+}
+
+impl LoadedKey {
+    /// Verifies the proof of a statement.
+    pub fn verify(&self, statement: &Statement, proof: &[u8]) -> Result<(), VerifyError> {
+        inference::verify(
+            &self.circuit,
+            &self.digest,
+            self.weights_root.as_ref(),
+            &self.params,
+            statement,
+            proof,
+        )
+    }
+}

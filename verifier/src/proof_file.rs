@@ -1,0 +1,124 @@
+//! The proof file: a statement and the proof bytes, in one canonical encoding.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::statement::Statement;
+
+/// First bytes of a proof file.
+pub const MAGIC: &[u8; 8] = b"mlc-prf\0";
+/// Version of the format.
+pub const VERSION: u32 = 1;
+/// A larger file is refused before it is decoded.
+pub const MAX_BYTES: usize = 1 << 30;
+
+/// A statement with its proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofFile {
+    /// What is claimed.
+    pub statement: Statement,
+    /// The prover's messages (`crate::transcript`).
+    pub proof: Vec<u8>,
+}
+
+/// Why bytes are not a proof file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProofFileError {
+    /// The magic is missing.
+    #[error("not an mlc proof")]
+    Magic,
+    /// Another version.
+    #[error("proof version {found}, this build reads version {VERSION}")]
+    Version {
+        /// The version found.
+        found: u32,
+    },
+    /// The body does not decode, is not canonical, or bytes follow it.
+    #[error("the proof file is corrupted")]
+    Corrupted,
+    /// Larger than any proof.
+    #[error("the proof file is larger than {MAX_BYTES} bytes")]
+    TooLarge,
+}
+
+impl ProofFile {
+    /// Canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        // Serialising owned vectors of integers to memory cannot fail.
+        out.extend_from_slice(&postcard::to_allocvec(self).unwrap_or_default());
+        out
+    }
+
+    /// Decodes a proof file; `decode(b).encode() == b` for every accepted `b`. Allocates at most a small multiple of
+    /// the input's length.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ProofFileError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(ProofFileError::TooLarge);
+        }
+        let rest = bytes.strip_prefix(MAGIC).ok_or(ProofFileError::Magic)?;
+        let (version, body) = rest.split_first_chunk::<4>().ok_or(ProofFileError::Corrupted)?;
+        let found = u32::from_le_bytes(*version);
+        if found != VERSION {
+            return Err(ProofFileError::Version { found });
+        }
+        let file: Self = postcard::from_bytes(body).map_err(|_| ProofFileError::Corrupted)?;
+        if file.encode() != bytes {
+            Err(ProofFileError::Corrupted)
+        } else {
+            Ok(file)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    fn file() -> ProofFile {
+        let statement = Statement {
+            entry: 0,
+            dims: vec![1],
+            inputs: vec![vec![1, -2, 3]],
+            outputs: vec![vec![-70000]],
+        };
+        ProofFile {
+            statement,
+            proof: vec![1, 2, 3],
+        }
+    }
+
+    #[test]
+    fn round_trip_and_refusals() {
+        let bytes = file().encode();
+        assert_eq!(ProofFile::decode(&bytes), Ok(file()));
+        let mut trailing = bytes.clone();
+        trailing.push(0);
+        assert_eq!(ProofFile::decode(&trailing), Err(ProofFileError::Corrupted));
+        assert_eq!(
+            ProofFile::decode(&bytes[..bytes.len() - 1]),
+            Err(ProofFileError::Corrupted)
+        );
+        assert_eq!(ProofFile::decode(b"{}"), Err(ProofFileError::Magic));
+        let mut version = bytes;
+        version[8] = 9;
+        assert_eq!(ProofFile::decode(&version), Err(ProofFileError::Version { found: 9 }));
+    }
+
+    proptest! {
+        #[test]
+        fn accepted_bytes_are_canonical(at in 0usize..40, flip in 1u8..) {
+            let mut bytes = file().encode();
+            let at = at % bytes.len();
+            bytes[at] ^= flip;
+            if let Ok(f) = ProofFile::decode(&bytes) {
+                prop_assert_eq!(f.encode(), bytes);
+            }
+        }
+    }
+}
