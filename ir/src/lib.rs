@@ -14,7 +14,7 @@
 //! | [`graph`] | modules, entries, regions, nodes; weights, states |
 //! | [`table`] | lookup tables of the quantised stage |
 //! | [`recipe`] | what a weight is made of, and the one evaluator |
-//! | [`infer`] | shape and type inference, typed errors |
+//! | [`mod@infer`] | shape and type inference, typed errors |
 //! | [`builder`] | one method per operation |
 //! | [`mod@verify`] | the IR verifier: the list of invariants, typed violations |
 //! | [`interp`] | the interpreter, real and integer: the oracle of passes |

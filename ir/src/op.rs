@@ -1,6 +1,6 @@
 //! Operations.
 //!
-//! One set of operations serves both stages: what an operation computes on [`Elem::Int`](crate::Elem::Int) operands is
+//! One set of operations serves both stages: what an operation computes on [`Elem::Int`] operands is
 //! its exact integer meaning, stated beside each; [`Op::Requant`], [`Op::Recip`] and [`Op::InvNorm`] exist in the quantised
 //! stage only, and the operations that need real numbers (tables of formulas, norms, softmax) in the real stage only.
 //!

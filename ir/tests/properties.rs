@@ -59,6 +59,20 @@ proptest! {
         prop_assert_eq!(text(&smaller), text(&module));
     }
 
+    /// One digit, letter or sign of the text replaced: whatever still parses is judged without a panic.
+    #[test]
+    fn the_verifier_survives_any_module(seed in any::<u64>(), edits in prop::collection::vec(any::<(u16, u8)>(), 1..8)) {
+        let mut text = random::module(Stage::Quantised, seed).to_string().into_bytes();
+        let length = text.len();
+        for (at, with) in edits {
+            let alphabet = b"0123456789-,xlb[]";
+            text[usize::from(at) * 31 % length] = alphabet[usize::from(with) % alphabet.len()];
+        }
+        if let Ok(module) = String::from_utf8(text).unwrap_or_default().parse::<Module>() {
+            let _ = verify(&module);
+        }
+    }
+
     #[test]
     fn the_parser_survives_any_text(text in "\\PC*", at in any::<prop::sample::Index>(), seed in any::<u64>()) {
         let _ = text.parse::<Module>();

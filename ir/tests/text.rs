@@ -189,6 +189,10 @@ fn broken_texts_are_refused_where_they_break() {
     let all = [
         refused(""),
         refused("module \"m\" float"),
+        refused("module \"m\" real dimm b: 1..2"),
+        refused("module \"m\" real weight @w: reel[2] public = tensor(\"a\", [2])"),
+        entry("%y: real[] = softmax(x)"),
+        entry("%y: real[] = softmax(%x) {axis = 1} atop"),
         refused("module \"m\" real dim inf: 1..2"),
         refused("module \"m\" real dim b: 1..2 dim b: 1..2"),
         refused("module \"\\u{d800}\" real"),

@@ -234,7 +234,7 @@ fn invariant_13_the_real_stage_has_no_integers() {
     let integer = real("entry \"e\" { input %x: int<0x1p0, 0, 1>[] public \"x\" }");
     assert_eq!(
         integer,
-        ["entry `e`, input `x`: a int<0x1p0, 0, 1> does not occur in the real stage"]
+        ["entry `e`, input `x`: int<0x1p0, 0, 1> is no element of the real stage"]
     );
     let mut module = parse(REAL);
     module
@@ -250,7 +250,7 @@ fn invariant_14_the_quantised_stage_has_no_real_numbers() {
     let number = quantised("entry \"e\" { input %x: real[] public \"x\" }");
     assert_eq!(
         number,
-        ["entry `e`, input `x`: a real does not occur in the quantised stage"]
+        ["entry `e`, input `x`: real is no element of the quantised stage"]
     );
     assert!(quantised_entry("%y: int<0x1p0, -8, 7>[b, 4] = softmax(%x)")[0].contains("quantised stage"));
 }

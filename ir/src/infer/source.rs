@@ -86,11 +86,17 @@ fn check_stack(scope: Scope<'_>, what: &'static str, name: &str, declared: &[Sta
     })
 }
 
+/// Greatest number of names that one template of a table stands for.
+const MAX_EXPANSIONS: u64 = 1 << 16;
+
 /// Every name that a template takes within the enclosing regions, in order of iteration.
 pub(super) fn expansions(scope: Scope<'_>, template: &Template) -> Result<Vec<String>, InferErrorKind> {
     let used = template.indices();
     let mut bindings = vec![Bindings::new()];
     for axis in scope.stack.iter().filter(|a| used.contains(&a.index)) {
+        if axis.count.saturating_mul(bindings.len() as u64) > MAX_EXPANSIONS {
+            return Err(InferErrorKind::Attribute("a template takes too many names"));
+        }
         let extend = |b: &Bindings| {
             let b = b.clone();
             (0..axis.count).map(move |i| {

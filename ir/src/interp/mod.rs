@@ -2,8 +2,8 @@
 //!
 //! Real stage: values are stored as `f32`; every operation computes in `f64` and rounds once per element, sums running in
 //! row-major order. Quantised stage: exact integers (64 bits, checked), every result checked against the bounds of its
-//! type. Plain loops, no speed. The module is taken to be [verified](crate::verify()): a module that is not gives an error or
-//! a wrong value, never a wrapped integer.
+//! type. Plain loops, no speed. The module must be [verified](crate::verify()): one that is not may give an error, panic, or
+//! compute nonsense, but never wraps an integer.
 
 mod exec;
 mod int;

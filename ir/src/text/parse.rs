@@ -68,10 +68,33 @@ fn syntax(error: pest::error::Error<Rule>) -> ParseError {
     let (line, column) = match error.line_col {
         pest::error::LineColLocation::Pos(at) | pest::error::LineColLocation::Span(at, _) => at,
     };
+    let error = error.renamed_rules(|rule| described(*rule));
     ParseError {
         line,
         column,
         why: error.variant.message().into_owned(),
+    }
+}
+
+/// What the grammar calls a rule, in words.
+fn described(rule: Rule) -> String {
+    match rule {
+        Rule::EOI => "the end".to_owned(),
+        Rule::header => "`module \"name\" stage`".to_owned(),
+        Rule::stage => "`real` or `quantised`".to_owned(),
+        Rule::visibility => "`public`, `private` or `committed`".to_owned(),
+        Rule::ty => "a type".to_owned(),
+        Rule::elem => "an element type".to_owned(),
+        Rule::typed => "`%name: type`".to_owned(),
+        Rule::local => "`%name`".to_owned(),
+        Rule::symbol => "`@name`".to_owned(),
+        Rule::attrs => "`{attributes}`".to_owned(),
+        Rule::span => "`at \"file\":start..end`".to_owned(),
+        Rule::loop_index => "`index < count`".to_owned(),
+        Rule::op => "an operation".to_owned(),
+        Rule::ident => "a word".to_owned(),
+        Rule::uint | Rule::int => "a number".to_owned(),
+        other => format!("{other:?}").replace("_decl", " declaration").replace('_', " "),
     }
 }
 

@@ -177,7 +177,7 @@ pub enum Violation {
     #[error("an entry appends to the state `{0}` once, in the regions over which it is stacked")]
     Append(String),
     /// 13, 14.
-    #[error("a {elem} does not occur in the {stage} stage")]
+    #[error("{elem} is no element of the {stage} stage")]
     StageElem {
         /// The stage.
         stage: Stage,
