@@ -10,3 +10,5 @@ mod explanations;
 mod graphs;
 #[path = "lang/recovery.rs"]
 mod recovery;
+#[path = "lang/reference.rs"]
+mod reference;

@@ -21,6 +21,11 @@ use crate::diagnostics::{Code, Diagnostic};
 use crate::syntax::{FileId, SourceMap, Span};
 use report::Reports;
 
+/// Names of the builtin functions, sorted.
+pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+    elab::builtins::names()
+}
+
 /// The greatest size of a source file in bytes.
 pub const MAX_SOURCE: usize = 4 << 20;
 

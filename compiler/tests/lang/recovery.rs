@@ -48,7 +48,7 @@ fn five_mistakes_give_five_diagnostics() {
 }
 
 #[test]
-fn five_mistakes_of_syntax_give_five_diagnostics() {
+fn mistakes_of_syntax_give_one_diagnostic_each() {
     let text = "import std.linear.{linear}\n\nmodel M {\n    config a dim = 3\n    dim batch: runtime max\n\n    \
         entry main(x: real[batch, 4]) -> (y: real[batch, 4]) {\n        let p = linear(x, 4, \"p\"\n        \
         let q = p $ 2\n        let = 4\n        weight w: reel[4] from \"w\"\n        p + q + w\n    }\n}\n";

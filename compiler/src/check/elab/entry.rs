@@ -95,6 +95,7 @@ impl Elab<'_, '_> {
                 return Err(self.report(diagnostic));
             }
             self.agrees(env, id, &field.ty, span)?;
+            self.names.push((id, field.name.text.clone()));
             self.at(field.name.span);
             self.g.output(
                 &field.name.text,

@@ -176,6 +176,11 @@ impl<'a> Parser<'a> {
                 .label("the string begins here")
                 .help("close it with `\"` on the same line"),
             TokenKind::BadNumber => self.bad_number(span),
+            // Something is missing at the end of a line: say so there, not at what follows.
+            _ if self.tok().fresh_line && self.at > 0 && code != Code::E0102 => {
+                Diagnostic::error(code, self.before(), format!("expected {wanted}, found {found}"))
+                    .label(format!("expected {wanted} after this"))
+            }
             _ => Diagnostic::error(code, span, format!("expected {wanted}, found {found}"))
                 .label(format!("expected {wanted}")),
         };
