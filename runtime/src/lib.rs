@@ -4,6 +4,8 @@
 
 pub mod backend;
 pub mod exec;
+pub mod prove;
 pub mod prover;
+pub mod setup;
 pub mod testing;
 pub mod weights;

@@ -307,11 +307,10 @@ fn fold_rows(values: &[i16], row: usize, coefficients: &[QM31]) -> Vec<QM31> {
 }
 
 /// The committed cells of the weights, column-major: `cells[column · rows + row]`.
-pub fn weight_cells(layout: &WeightLayout, shapes: &[usize], weight: impl Fn(usize) -> Vec<i16>) -> Vec<M31> {
+pub fn weight_cells(layout: &WeightLayout, row_lens: &[usize], weights: &[Vec<i16>]) -> Vec<M31> {
     let rows = 1usize << layout.row_bits;
     let mut cells = vec![M31::zero(); layout.used_columns * rows];
-    for (w, &row_len) in shapes.iter().enumerate() {
-        let values = weight(w);
+    for (w, (&row_len, values)) in row_lens.iter().zip(weights).enumerate() {
         let high = row_len.div_ceil(rows);
         let positions = layout.column_positions(w);
         for (outer, w_row) in values.chunks_exact(row_len).enumerate() {

@@ -1,0 +1,66 @@
+//! Whole path over the runtime: setup, prove, load the key, verify; hand-built and random circuits.
+
+use mlc_runtime::backend::Backend;
+use mlc_runtime::backend::cpu::Cpu;
+use mlc_runtime::backend::naive::Naive;
+use mlc_runtime::prove::prove;
+use mlc_runtime::setup::{ProvingKey, setup};
+use mlc_runtime::testing::{self, Case};
+use mlc_verifier::key::Key;
+use mlc_verifier::security::Parameters;
+
+/// Key bytes and proof bytes.
+fn run<B: Backend>(backend: &B, case: &Case) -> (Vec<u8>, Vec<u8>) {
+    let key = setup(backend, &case.circuit, case.weights.clone(), Parameters::default()).unwrap();
+    let bytes = key.key.encode();
+    let loaded = Key::decode(&bytes).unwrap().load().unwrap();
+    let proved = prove(backend, &key, 0, &case.dims, &case.inputs).unwrap();
+    loaded.verify(&proved.file.statement, &proved.file.proof).unwrap();
+    (bytes, proved.file.encode())
+}
+
+#[test]
+fn hand_built_circuits() {
+    for case in [
+        testing::linear_relu(3, 20, 17, 10),
+        testing::conv_max_pool(2, 1, 8, 5),
+        testing::residual_blocks(3, 12, 4),
+    ] {
+        run(&Naive, &case);
+    }
+}
+
+#[test]
+fn random_circuits_on_both_backends() {
+    for seed in 0..24 {
+        let case = testing::random(seed);
+        let (key, proof) = run(&Naive, &case);
+        let (cpu_key, cpu_proof) = run(&Cpu, &case);
+        assert_eq!(key, cpu_key, "seed {seed}: keys differ between backends");
+        assert_eq!(proof, cpu_proof, "seed {seed}: proofs differ between backends");
+    }
+}
+
+#[test]
+fn a_key_directory_is_complete_and_refuses_alterations() {
+    let dir = tempfile::tempdir().unwrap();
+    let case = testing::linear_relu(3, 20, 17, 10);
+    let key = setup(&Cpu, &case.circuit, case.weights.clone(), Parameters::default()).unwrap();
+    key.save(dir.path()).unwrap();
+    let loaded = ProvingKey::load(&Cpu, dir.path()).unwrap();
+    let a = prove(&Cpu, &key, 0, &case.dims, &case.inputs).unwrap();
+    let b = prove(&Cpu, &loaded, 0, &case.dims, &case.inputs).unwrap();
+    assert_eq!(a.file, b.file);
+    for name in ["verifying.key", "weights.bin", "codeword.bin"] {
+        let path = dir.path().join(name);
+        let good = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &good[..good.len() - 1]).unwrap();
+        assert!(ProvingKey::load(&Cpu, dir.path()).is_err(), "truncated {name}");
+        let mut altered = good.clone();
+        let last = altered.len() - 1;
+        altered[last] ^= 1;
+        std::fs::write(&path, &altered).unwrap();
+        assert!(ProvingKey::load(&Cpu, dir.path()).is_err(), "altered {name}");
+        std::fs::write(&path, &good).unwrap();
+    }
+}
