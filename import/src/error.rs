@@ -192,12 +192,12 @@ pub enum TensorError {
         length: i64,
     },
     /// More or fewer elements than the shape says.
-    #[error("the shape {shape:?} needs {needed} bytes or elements, the file has {found}")]
+    #[error("the shape {shape:?} needs {} bytes or elements, the file has {found}", amount(*.needed))]
     Length {
         /// The shape.
         shape: Vec<u64>,
-        /// How many the shape needs (saturated).
-        needed: u64,
+        /// How many the shape needs; `None` where that is 2^64 or more.
+        needed: Option<u64>,
         /// How many there are.
         found: u64,
     },
@@ -226,6 +226,10 @@ pub enum TensorError {
     /// The entry that says where external data is makes no sense.
     #[error("its external data is described wrongly: {0}")]
     Description(String),
+}
+
+fn amount(needed: Option<u64>) -> String {
+    needed.map_or_else(|| "more than 2^64".to_owned(), |n| n.to_string())
 }
 
 /// What a translation of one node fails with; the driver adds node and operator.

@@ -181,7 +181,7 @@ impl Stored {
         let found = data.len() as u64;
         TensorF32::new(shape, data).ok_or_else(|| TensorError::Length {
             shape: self.shape.clone(),
-            needed: self.len(),
+            needed: Some(self.len()),
             found,
         })
     }

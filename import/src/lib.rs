@@ -1,4 +1,4 @@
-//! ONNX models to graph IR.
+//! ONNX models to graph IR, and graph IR to source.
 //!
 //! [`import_file`] reads a model with tract's protobuf types, checks it, and translates it node by node to a
 //! [`Module`](mlc_ir::Module) of the real stage. No weight is moved: a weight of the module is a recipe over the file's
@@ -22,6 +22,7 @@
 //! | `onnx/tensor`, `onnx/node`, `onnx/inputs` | its tensors, attributes, inputs |
 //! | `onnx/value`, `onnx/context`, `onnx/layout` | what a value of the file is while the graph is built |
 //! | `onnx/ops/*` | one translation per operator, and hints for those without |
+//! | [`transpile`] | a module as `.mlc` text and safetensors |
 //!
 //! # Adding an operator
 //!
@@ -31,6 +32,7 @@
 mod error;
 mod initialisers;
 mod onnx;
+pub mod transpile;
 
 pub use error::{ImportError, ImportErrors, TensorError};
 pub use initialisers::{DType, Initialisers};

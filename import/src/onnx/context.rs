@@ -191,12 +191,11 @@ impl<'m, 'p> Context<'m, 'p> {
                 self.push_as(&lazy.label, Op::Binary(op), &[lazy.base, number])?
             }
             None => {
-                let name = super::formula::name(&lazy.formula).unwrap_or(&lazy.label.function);
-                let op = Op::Table {
-                    name: name.to_owned(),
-                    formula: lazy.formula.clone(),
+                let (name, formula) = match super::formula::recognise(&lazy.formula) {
+                    Some((name, formula)) => (name.to_owned(), formula),
+                    None => (lazy.label.function.clone(), lazy.formula.clone()),
                 };
-                self.push_as(&lazy.label, op, &[lazy.base])?
+                self.push_as(&lazy.label, Op::Table { name, formula }, &[lazy.base])?
             }
         };
         let entry = self.tables.entry(lazy.base).or_default();

@@ -1,7 +1,7 @@
 //! From a file to a module: read, check, translate node by node, name the outputs.
 
 mod context;
-mod formula;
+pub(crate) mod formula;
 mod graph;
 mod inputs;
 mod layout;

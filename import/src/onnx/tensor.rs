@@ -56,7 +56,7 @@ fn check_length(shape: &[u64], size: usize, found: usize) -> Result<(), TensorEr
     }
     Err(TensorError::Length {
         shape: shape.to_vec(),
-        needed: needed.unwrap_or(u64::MAX),
+        needed,
         found: found as u64,
     })
 }
@@ -134,7 +134,7 @@ fn external(proto: &TensorProto, dtype: DType, shape: &[u64], folder: Option<&Pa
     if needed != Some(found) || found > available {
         return Err(TensorError::Length {
             shape: shape.to_vec(),
-            needed: needed.unwrap_or(u64::MAX),
+            needed,
             found: found.min(available),
         });
     }

@@ -88,13 +88,23 @@ impl Constant {
         }
     }
 
-    /// The axes permuted.
+    /// The axes permuted; a permutation of a permutation is one.
     pub(crate) fn transpose(self, perm: &[usize]) -> Constant {
         if perm.iter().copied().eq(0..self.shape.len()) {
             return self;
         }
-        let shape = perm.iter().map(|a| self.shape[*a]).collect();
-        self.with(shape, |r| r.transpose(perm.to_vec()))
+        let shape: Vec<u64> = perm.iter().map(|a| self.shape[*a]).collect();
+        match self.recipe {
+            Recipe::Transpose { input, perm: inner } => {
+                let both: Vec<usize> = perm.iter().map(|a| inner[*a]).collect();
+                let recipe = match both.iter().copied().eq(0..both.len()) {
+                    true => *input,
+                    false => input.transpose(both),
+                };
+                Constant { recipe, shape, ..self }
+            }
+            _ => self.with(shape, |r| r.transpose(perm.to_vec())),
+        }
     }
 
     /// The same elements with other axes.
@@ -102,7 +112,14 @@ impl Constant {
         if shape == self.shape {
             return self;
         }
-        self.with(shape.clone(), |r| r.reshape(shape))
+        match self.recipe {
+            Recipe::Reshape { input, .. } => Constant {
+                recipe: input.reshape(shape.clone()),
+                shape,
+                ..self
+            },
+            _ => self.with(shape.clone(), |r| r.reshape(shape)),
+        }
     }
 
     /// `formula` of every element.

@@ -3,7 +3,7 @@
 use mlc_ir::{BinaryOp, Formula, Op};
 
 use super::super::context::Context;
-use super::super::formula::{gelu, gelu_tanh, hard_sigmoid, hard_swish, mish, sigmoid, softplus};
+use super::super::formula::{by_sign, elu, gelu, gelu_tanh, hard_swish, leaky_relu, mish, relu, sigmoid, softplus};
 use super::super::node::Node;
 use super::super::value::Value;
 use super::Outputs;
@@ -19,8 +19,6 @@ pub(super) fn function(ctx: &mut Context<'_, '_>, node: &Node<'_>) -> Outputs {
 fn formula(node: &Node<'_>) -> Result<Formula, NodeError> {
     let x = Formula::x;
     let alpha = |default: f32| node.float_or("alpha", default);
-    // `a` where x is positive, else `b`.
-    let by_sign = |a: Formula, b: Formula| Formula::select(Formula::Const(0.0).lt(x()), a, b);
     Ok(match node.proto.op_type.as_str() {
         "Abs" => x().abs(),
         "Ceil" => -((-x()).floor()),
@@ -32,7 +30,7 @@ fn formula(node: &Node<'_>) -> Result<Formula, NodeError> {
             by_sign(x(), a * ((x() / a).exp() - 1.0))
         }
         "Cos" => x().cos(),
-        "Elu" => by_sign(x(), alpha(1.0)? * (x().exp() - 1.0)),
+        "Elu" => elu(alpha(1.0)?),
         "Erf" => x().erf(),
         "Exp" => x().exp(),
         "Floor" => x().floor(),
@@ -41,20 +39,20 @@ fn formula(node: &Node<'_>) -> Result<Formula, NodeError> {
             "tanh" => gelu_tanh(),
             other => return unsupported(format!("`approximate = {other}`"), "`none` and `tanh` work"),
         },
-        "HardSigmoid" => hard_sigmoid(alpha(0.2)?, node.float_or("beta", 0.5)?),
+        "HardSigmoid" => (alpha(0.2)? * x() + node.float_or("beta", 0.5)?).max(0.0).min(1.0),
         "HardSwish" => hard_swish(),
-        "LeakyRelu" => by_sign(x(), alpha(0.01)? * x()),
+        "LeakyRelu" => leaky_relu(alpha(0.01)?),
         "Log" => x().log(),
         "Mish" => mish(),
         "Neg" => -x(),
         "Not" => 1.0 - x(),
         "Reciprocal" => 1.0 / x(),
-        "Relu" => x().max(0.0),
+        "Relu" => relu(),
         "Round" => x().round(),
         "Selu" => {
             let gamma = node.float_or("gamma", 1.050_700_987_355_480_5)?;
             let a = alpha(1.673_263_242_354_377_2)?;
-            gamma * by_sign(x(), a * (x().exp() - 1.0))
+            gamma * elu(a)
         }
         "Sigmoid" => sigmoid(),
         "Sign" => Formula::Const(0.0).lt(x()) - x().lt(0.0),
