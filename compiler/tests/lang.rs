@@ -12,3 +12,5 @@ mod graphs;
 mod recovery;
 #[path = "lang/reference.rs"]
 mod reference;
+#[path = "lang/stdlib.rs"]
+mod stdlib;
