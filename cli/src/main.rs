@@ -1,2 +1,55 @@
-//! The `mlc` command line.
-fn main() {}
+//! The `mlc` command line: one file per command in `commands/`, what they share beside it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `project` | what a MODEL argument means: a directory with `mlc.toml`, a `.mlc` file, a `.onnx` file |
+//! | `model` | a checked module with its weights |
+//! | `pipeline` | module → plan → circuit → key, with the cache |
+//! | `input`, `output` | files to tensors, statements to what is shown |
+//! | `ui`, `progress`, `trace` | what is printed, drawn, and timed |
+//! | `error` | every way to fail, with its exit code |
+//!
+//! Exit codes: 0 done or accepted, 1 rejected or diagnostics, 2 usage or unreadable input.
+
+mod args;
+mod cache;
+mod calibrate;
+mod commands;
+mod cost;
+mod error;
+mod files;
+mod host;
+mod input;
+mod model;
+mod output;
+mod pipeline;
+mod progress;
+mod project;
+mod report;
+mod trace;
+mod ui;
+mod weights;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    let ui = ui::Ui::new(cli.global.output_format);
+    let trace = cli.global.trace.clone();
+    let recorder = trace::install(trace.is_some());
+    let mut result = commands::run(&cli.command, &ui);
+    if let (Some(path), Some(recorder)) = (trace, recorder)
+        && let Err(error) = files::write_atomic(&path, recorder.chrome_json().as_bytes())
+    {
+        result = result.and(Err(error));
+    }
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            ui.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

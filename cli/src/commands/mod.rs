@@ -1,0 +1,167 @@
+//! The commands, one file each: its arguments, with an example, and what it does.
+
+mod calibrate;
+mod check;
+mod completions;
+mod explain;
+mod fmt;
+mod prove;
+mod run;
+mod security;
+mod setup;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use crate::error::{CliError, REJECTED};
+use crate::model::Model;
+use crate::project::Project;
+use crate::ui::Ui;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Parse and type-check a model; all diagnostics in one run
+    Check(check::Check),
+    /// Format .mlc sources in the one style
+    Fmt(fmt::Fmt),
+    /// Measure value ranges on sample inputs and write the quantisation plan
+    Calibrate(calibrate::Calibrate),
+    /// Execute a model on an input
+    Run(run::Run),
+    /// Commit the weights and write the proving data and the verifying key
+    Setup(setup::Setup),
+    /// Prove an inference, verify the proof, and report
+    Prove(prove::Prove),
+    /// Verify a proof against a key or a model
+    Verify(verify::Verify),
+    /// Show the soundness sum of a model's proofs, term by term
+    Security(security::Security),
+    /// Explain a diagnostic
+    Explain(explain::Explain),
+    /// Print shell completions
+    Completions(completions::Completions),
+}
+
+/// Runs a command.
+pub(crate) fn run(command: &Command, ui: &Ui) -> Result<ExitCode, CliError> {
+    match command {
+        Command::Check(c) => c.run(ui),
+        Command::Fmt(c) => c.run(ui),
+        Command::Calibrate(c) => c.run(ui),
+        Command::Run(c) => c.run(ui),
+        Command::Setup(c) => c.run(ui),
+        Command::Prove(c) => c.run(ui),
+        Command::Verify(c) => c.run(ui),
+        Command::Security(c) => c.run(ui),
+        Command::Explain(c) => c.run(ui),
+        Command::Completions(c) => c.run(ui),
+    }
+}
+
+/// Exit code of something that was looked at and found wanting.
+pub(crate) fn rejected() -> ExitCode {
+    ExitCode::from(REJECTED)
+}
+
+/// The model that most commands take.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// A directory with an mlc.toml, a .mlc file, or an .onnx file
+    #[arg(value_name = "MODEL", default_value = ".")]
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) options: ModelOptions,
+}
+
+/// What changes how a model is read.
+#[derive(Debug, Args)]
+pub(crate) struct ModelOptions {
+    /// Set a `config` value of the model
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Read the weights from this safetensors file
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// The entry to run
+    #[arg(long, value_name = "NAME")]
+    entry: Option<String>,
+}
+
+impl ModelOptions {
+    /// The project of a model.
+    pub(crate) fn open(&self, model: &std::path::Path) -> Result<Project, CliError> {
+        let mut project = Project::open(model)?;
+        for set in &self.set {
+            let (key, value) = set
+                .split_once('=')
+                .ok_or_else(|| CliError::Usage(format!("`--set {set}` has no `=`; write `--set key=value`")))?;
+            project.set.push((key.to_owned(), value.to_owned()));
+        }
+        if let Some(weights) = &self.weights {
+            if !weights.exists() {
+                return Err(CliError::read(weights, "no such file"));
+            }
+            project.weights = Some(weights.clone());
+        }
+        if self.entry.is_some() {
+            project.entry.clone_from(&self.entry);
+        }
+        Ok(project)
+    }
+}
+
+impl ModelArgs {
+    /// The project.
+    pub(crate) fn project(&self) -> Result<Project, CliError> {
+        self.options.open(&self.model)
+    }
+
+    /// The project and its model; warnings are printed.
+    pub(crate) fn load(&self, ui: &Ui) -> Result<(Project, Model), CliError> {
+        let project = self.project()?;
+        let model = load(&project, ui)?;
+        Ok((project, model))
+    }
+}
+
+/// The model of a project; warnings are printed.
+pub(crate) fn load(project: &Project, ui: &Ui) -> Result<Model, CliError> {
+    let model = Model::load(project)?;
+    if let (Some(w), false) = (&model.warnings, ui.is_json()) {
+        ui.diagnostics(&w.diagnostics, &w.sources);
+    }
+    Ok(model)
+}
+
+/// The input that a command is given, or the project's default.
+pub(crate) fn input_path(given: Option<&PathBuf>, project: &Project) -> Result<PathBuf, CliError> {
+    match (given, &project.manifest.run.input) {
+        (Some(path), _) => Ok(path.clone()),
+        (None, Some(path)) => Ok(project.root.join(path)),
+        (None, None) => Err(CliError::Usage(
+            "no input: give `--input FILE`, or set `input` under [run] in mlc.toml".to_owned(),
+        )),
+    }
+}
+
+/// Lengths of a circuit's run-time dimensions from `NAME=N`; 1 where nothing is said.
+pub(crate) fn dims(circuit: &mlc_circuit::Circuit, given: &[String]) -> Result<Vec<u32>, CliError> {
+    let mut out = vec![1; circuit.dims.len()];
+    for text in given {
+        let parsed = text.split_once('=').and_then(|(name, n)| Some((name, n.parse::<u32>().ok()?)));
+        let (name, n) = parsed.ok_or_else(|| CliError::Usage(format!("`--dim {text}` is not NAME=N")))?;
+        let at = circuit.dims.iter().position(|d| d.name == name).ok_or_else(|| {
+            let known: Vec<&str> = circuit.dims.iter().map(|d| d.name.as_str()).collect();
+            CliError::Usage(format!(
+                "the model has no run-time dimension `{name}`; it has {}",
+                if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+            ))
+        })?;
+        out[at] = n;
+    }
+    Ok(out)
+}

@@ -1,0 +1,145 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use mlc_ir::{Data, Outputs, Tensor};
+use mlc_runtime::exec::execute;
+use serde_json::{Map, Value};
+
+use super::{ModelArgs, input_path};
+use crate::error::CliError;
+use crate::output::{Agreement, Output, argmax, json_of, label_of, outputs};
+use crate::pipeline;
+use crate::ui::Ui;
+
+/// Which arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Track {
+    /// The integers that a proof is about.
+    Int,
+    /// The real model.
+    F32,
+    /// Both, and how near they are.
+    Both,
+}
+
+/// Arguments of `mlc run`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  mlc run examples/digits --input examples/digits/samples/01_label6.png
+  mlc run model.onnx --input x.npy --track both --output-format json")]
+pub(crate) struct Run {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The input: .json, .npy, .safetensors or .png; the project's default where it is not given
+    #[arg(long, short, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Which arithmetic to run
+    #[arg(long, value_enum, default_value = "int")]
+    track: Track,
+}
+
+impl Run {
+    pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
+        let (project, model) = self.model.load(ui)?;
+        let path = input_path(self.input.as_ref(), &project)?;
+        let runs = pipeline::read_input(&project, &model, &path)?;
+        let (mut ints, mut reals): (Vec<Vec<Output>>, Vec<Outputs>) = (Vec::new(), Vec::new());
+        if self.track != Track::F32 {
+            let compiled = pipeline::compile(&model, pipeline::plan(&project, &model)?)?;
+            let weights = pipeline::integers(&model, &compiled)?;
+            for bound in &runs {
+                let dims = bound.dims_of(&compiled.circuit);
+                let instance = compiled.circuit.instantiate(compiled.entry, &dims)?;
+                let inputs = bound.integers(&instance.entry.inputs)?;
+                let execution = execute(&instance, &weights, &inputs).map_err(CliError::refused)?;
+                let (circuit, entry) = (&compiled.circuit, compiled.entry);
+                ints.push(outputs(circuit, entry, &dims, &execution.outputs, Some(&project.manifest)));
+            }
+        }
+        if self.track != Track::Int {
+            for bound in &runs {
+                let inputs = bound.for_interpreter(&model.module, &model.entry);
+                reals.push(mlc_ir::run(&model.module, &model.entry, &model.weights, &inputs).map_err(CliError::refused)?);
+            }
+        }
+        let real = join_real(&reals, &project.manifest);
+        let int = join(ints);
+        let shown = if self.track == Track::F32 { &real } else { &int };
+        let agreement = (self.track == Track::Both).then(|| Agreement::of(&int, &as_outputs(&real)));
+        ui.result(
+            || {
+                let mut out = Map::new();
+                out.insert("output".into(), json_of(shown));
+                out.insert("label".into(), label_of(shown));
+                if let Some(a) = &agreement {
+                    out.insert("output_f32".into(), json_of(&real));
+                    out.insert("label_f32".into(), label_of(&real));
+                    out.insert("agreement".into(), a.json());
+                }
+                Value::Object(out)
+            },
+            || {
+                let mut text: String = shown.iter().map(|o| o.summary() + "\n").collect();
+                if label_of(shown) != Value::Null {
+                    text += &format!("label {}\n", label_of(shown));
+                }
+                if let Some(a) = &agreement {
+                    text += &format!(
+                        "cosine {:.6} with the f32 model, max error {:.4}, top-1 {:.1} %\n",
+                        a.cosine,
+                        a.max_abs_error,
+                        a.top1 * 100.0
+                    );
+                }
+                text
+            },
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The outputs of several runs as those of one, along the first axis.
+fn join(runs: Vec<Vec<Output>>) -> Vec<Output> {
+    let mut runs = runs.into_iter();
+    let Some(mut all) = runs.next() else { return Vec::new() };
+    for run in runs {
+        for (to, from) in all.iter_mut().zip(run) {
+            if let (Some(n), Some(m)) = (to.tensor.shape.first_mut(), from.tensor.shape.first()) {
+                *n += m;
+            }
+            to.tensor.data.extend(from.tensor.data);
+            if let (Some(to), Some(from)) = (&mut to.labels, from.labels) {
+                to.extend(from);
+            }
+        }
+    }
+    all
+}
+
+/// Real outputs in the form of integer ones.
+fn join_real(runs: &[Outputs], manifest: &crate::project::Manifest) -> Vec<Output> {
+    let one = |run: &Outputs| {
+        let real = |(name, data): (&String, &Data)| {
+            let tensor = data.real()?.map(|v| f64::from(*v));
+            let table = manifest.outputs.get(name).cloned().unwrap_or_default();
+            Some(Output {
+                name: name.clone(),
+                labels: table.scores.then(|| argmax(&tensor.shape, &tensor.data)),
+                names: table.names,
+                tensor,
+            })
+        };
+        run.values.iter().filter_map(real).collect()
+    };
+    join(runs.iter().map(one).collect())
+}
+
+fn as_outputs(real: &[Output]) -> Outputs {
+    let data = |t: &Tensor<f64>| Data::Real(t.map(|v| *v as f32));
+    Outputs {
+        values: real.iter().map(|o| (o.name.clone(), data(&o.tensor))).collect(),
+        ..Outputs::default()
+    }
+}

@@ -1,0 +1,201 @@
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+use mlc_circuit::InputKind;
+use mlc_runtime::backend::cpu::Cpu;
+use mlc_verifier::key::{Key, LoadedKey};
+use mlc_verifier::proof_file::ProofFile;
+use mlc_verifier::statement::Statement;
+use serde_json::{Value, json};
+
+use super::ModelOptions;
+use crate::error::CliError;
+use crate::files;
+use crate::input::{self, Given};
+use crate::output::{json_of, label_of, outputs};
+use crate::pipeline;
+use crate::project::{Manifest, Project};
+use crate::ui::{Ui, seconds};
+
+/// Arguments of `mlc verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The key is the trust root: from a file, or made anew from a model. Nothing of it is taken from the proof.
+
+Example:
+  mlc verify --key digits-key/verifying.key --proof digit.proof
+  mlc verify examples/digits --proof digit.proof --input image.png
+
+Exit codes: 0 accepted, 1 rejected, 2 usage or unreadable input.")]
+pub(crate) struct Verify {
+    /// The model to take the key from, where no key is given
+    #[arg(value_name = "MODEL")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    options: ModelOptions,
+    /// The verifying key
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// The proof
+    #[arg(long, value_name = "FILE")]
+    proof: PathBuf,
+    /// Check that the proof is of this input
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Check that the proof is of this output (JSON: a nested list, or an object of them by name)
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Verify {
+    pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
+        let project = self.model.as_deref().map(|m| self.options.open(m)).transpose()?;
+        let (fingerprint, key) = self.loaded_key(project.as_ref(), ui)?;
+        let manifest = project.map(|p| p.manifest).unwrap_or_default();
+        let bytes = files::read(&self.proof)?;
+        let start = Instant::now();
+        let file = ProofFile::decode(&bytes).map_err(|e| CliError::read(&self.proof, e))?;
+        let verified = key.verify(&file.statement, &file.proof);
+        let took = start.elapsed().as_secs_f64();
+        let statement = &file.statement;
+        let outcome = verified
+            .map_err(|e| CliError::Rejected(e.to_string()))
+            .and_then(|()| self.same_input(&key, statement, &manifest))
+            .and_then(|()| self.same_output(&key, statement));
+        if let Err(error) = outcome {
+            if ui.is_json() && matches!(error, CliError::Rejected(_)) {
+                ui.json(&json!({ "accepted": false, "reason": error.to_string(), "key": fingerprint }));
+                return Ok(super::rejected());
+            }
+            ui.note(&format!("key        {fingerprint}"));
+            return Err(error);
+        }
+        let entry = statement.entry as usize;
+        let outputs = outputs(&key.circuit, entry, &statement.dims, &statement.outputs, Some(&manifest));
+        ui.result(
+            || {
+                json!({
+                    "accepted": true,
+                    "key": fingerprint,
+                    "model": key.circuit.name,
+                    "output": json_of(&outputs),
+                    "label": label_of(&outputs),
+                    "verify_s": took,
+                })
+            },
+            || {
+                let mut text = format!("accepted   {} in {}\nkey        {fingerprint}\n", key.circuit.name, seconds(took));
+                for o in &outputs {
+                    text += &format!("output     {}\n", o.summary());
+                }
+                if label_of(&outputs) != Value::Null {
+                    text += &format!("label      {}\n", label_of(&outputs));
+                }
+                text
+            },
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn loaded_key(&self, project: Option<&Project>, ui: &Ui) -> Result<(String, LoadedKey), CliError> {
+        match (&self.key, project) {
+            (Some(path), _) => {
+                let unreadable = |e| CliError::read(path, e);
+                let key = Key::decode(&files::read(path)?).map_err(unreadable)?;
+                Ok((key.fingerprint_hex(), key.load().map_err(unreadable)?))
+            }
+            (None, Some(project)) => {
+                let model = super::load(project, ui)?;
+                let compiled = pipeline::compile(&model, pipeline::plan(project, &model)?)?;
+                let key = pipeline::proving_key(&Cpu, project, &model, &compiled)?;
+                Ok((key.key.fingerprint_hex(), key.loaded))
+            }
+            (None, None) => Err(CliError::Usage(
+                "a proof is verified against a key: give `--key FILE`, or a MODEL to make it from".to_owned(),
+            )),
+        }
+    }
+
+    /// Requantises the user's input and compares it with the statement's.
+    fn same_input(&self, key: &LoadedKey, statement: &Statement, manifest: &Manifest) -> Result<(), CliError> {
+        let Some(path) = &self.input else { return Ok(()) };
+        let entry = statement.entry as usize;
+        let declared = input::declared_by_circuit(&key.circuit, entry);
+        let names: Vec<&str> = declared.iter().map(|d| d.name.as_str()).collect();
+        let given = input::read(path, &names, manifest)?;
+        let bound = input::bind(&declared, given, &path.display().to_string())?;
+        let inputs = &key.circuit.entries[entry].inputs;
+        if bound.dims_of(&key.circuit) != statement.dims {
+            return Err(CliError::Rejected(format!(
+                "the proof is for run-time dimensions {:?}, `{}` has {:?}",
+                statement.dims,
+                path.display(),
+                bound.dims_of(&key.circuit)
+            )));
+        }
+        let integers = bound.integers(inputs)?;
+        for ((input, mine), proved) in inputs.iter().zip(&integers).zip(&statement.inputs) {
+            if input.kind != InputKind::Public {
+                return Err(CliError::Usage(format!(
+                    "input `{}` is private: the statement does not hold it, so it cannot be compared",
+                    input.name
+                )));
+            }
+            if let Some(at) = mine.iter().zip(proved).position(|(a, b)| a != b) {
+                return Err(CliError::Rejected(format!(
+                    "the proof is for another input: `{}` is {} at position {at}, yours is {} (in integers of the statement)",
+                    input.name, proved[at], mine[at]
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the user's output with the statement's, at the output's scale.
+    fn same_output(&self, key: &LoadedKey, statement: &Statement) -> Result<(), CliError> {
+        let Some(path) = &self.output else { return Ok(()) };
+        let declared = &key.circuit.entries[statement.entry as usize].outputs;
+        let named = read_output(path, declared.first().map(|o| o.name.as_str()))?;
+        for (name, values) in named {
+            let at = declared.iter().position(|o| o.name == name).ok_or_else(|| {
+                CliError::Rejected(format!("the model has no output `{name}`"))
+            })?;
+            let (output, proved) = (&declared[at], &statement.outputs[at]);
+            if values.len() != proved.len() {
+                return Err(CliError::Rejected(format!(
+                    "output `{name}` has {} values in the proof, yours has {}",
+                    proved.len(),
+                    values.len()
+                )));
+            }
+            let differs = |(x, q): (&f64, &i32)| (x / output.scale).round_ties_even() != f64::from(*q);
+            if let Some(at) = values.iter().zip(proved).position(differs) {
+                return Err(CliError::Rejected(format!(
+                    "the proof is for another output: `{name}` is {} at position {at}, yours is {}",
+                    f64::from(proved[at]) * output.scale,
+                    values[at]
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Outputs in a JSON file: by name, the `output` of a report, or a list for the first.
+fn read_output(path: &Path, first: Option<&str>) -> Result<Vec<(String, Vec<f64>)>, CliError> {
+    let value: Value = serde_json::from_slice(&files::read(path)?).map_err(|e| CliError::read(path, e))?;
+    let value = value.get("output").unwrap_or(&value);
+    let given = match value {
+        Value::Object(map) => {
+            let one = |(name, v): (&String, &Value)| Ok((name.clone(), input::nested(v)?));
+            Given::Named(map.iter().map(one).collect::<Result<_, String>>().map_err(|e| CliError::read(path, e))?)
+        }
+        list => Given::One(input::nested(list).map_err(|e| CliError::read(path, e))?),
+    };
+    Ok(match given {
+        Given::Named(named) => named.into_iter().map(|(n, t)| (n, t.data)).collect(),
+        Given::One(t) => first.map(|n| (n.to_owned(), t.data)).into_iter().collect(),
+    })
+}

@@ -1,0 +1,247 @@
+//! Fitting tensors to the inputs of an entry: which lengths the run-time dimensions have.
+
+use std::collections::BTreeMap;
+
+use mlc_circuit::{Circuit, Len};
+use mlc_ir::{Dim, Tensor};
+
+use super::{Bound, Given};
+use crate::error::CliError;
+
+/// A length, affine in run-time dimensions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Axis {
+    constant: i64,
+    terms: Vec<(String, i64)>,
+}
+
+/// An input as it is declared.
+#[derive(Debug, Clone)]
+pub(crate) struct Declared {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its axes.
+    pub(crate) axes: Vec<Axis>,
+}
+
+impl From<&Dim> for Axis {
+    fn from(dim: &Dim) -> Self {
+        Axis {
+            constant: dim.constant(),
+            terms: dim.terms().map(|(n, k)| (n.to_owned(), k)).collect(),
+        }
+    }
+}
+
+impl Axis {
+    pub(crate) fn of(len: &Len, circuit: &Circuit) -> Self {
+        let name = |d: u16| circuit.dims.get(usize::from(d)).map_or("?", |d| &d.name).to_owned();
+        Axis {
+            constant: len.constant.into(),
+            terms: len.per_dim.iter().map(|(d, k)| (name(*d), i64::from(*k))).collect(),
+        }
+    }
+
+    /// What is known of the length, and the one dimension that is not: `known + factor · dim`.
+    fn solve(&self, dims: &BTreeMap<String, i64>) -> Result<(i64, Option<(&str, i64)>), ()> {
+        let mut known = self.constant;
+        let mut open = None;
+        for (name, factor) in &self.terms {
+            match dims.get(name) {
+                Some(value) => known += factor * value,
+                None if open.is_none() => open = Some((name.as_str(), *factor)),
+                None => return Err(()),
+            }
+        }
+        Ok((known, open))
+    }
+}
+
+impl std::fmt::Display for Axis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut parts: Vec<String> = Vec::new();
+        for (name, factor) in &self.terms {
+            parts.push(if *factor == 1 { name.clone() } else { format!("{factor}*{name}") });
+        }
+        if self.constant != 0 || parts.is_empty() {
+            parts.push(self.constant.to_string());
+        }
+        f.write_str(&parts.join(" + "))
+    }
+}
+
+/// Fits what is given to what is declared. `name` is the file's, for messages.
+pub(crate) fn bind(declared: &[Declared], given: Given, file: &str) -> Result<Bound, CliError> {
+    let mut named = match given {
+        Given::Named(named) => named,
+        Given::One(tensor) => match declared {
+            [only] => [(only.name.clone(), tensor)].into(),
+            _ => {
+                let names: Vec<&str> = declared.iter().map(|d| d.name.as_str()).collect();
+                return Err(CliError::refused(format!(
+                    "`{file}` holds one tensor, the model takes {}; give a JSON object or a safetensors file by name",
+                    names.join(", ")
+                )));
+            }
+        },
+    };
+    let mut dims = BTreeMap::new();
+    let mut tensors = Vec::new();
+    for input in declared {
+        let tensor = named.remove(&input.name).ok_or_else(|| {
+            let found: Vec<&str> = named.keys().map(String::as_str).collect();
+            CliError::refused(format!(
+                "`{file}` has no input `{}`{}",
+                input.name,
+                if found.is_empty() { String::new() } else { format!("; it has {}", found.join(", ")) }
+            ))
+        })?;
+        tensors.push(fit(input, tensor, &mut dims)?);
+    }
+    if let Some(name) = named.keys().next() {
+        return Err(CliError::refused(format!("`{file}` has `{name}`, which is no input of the model")));
+    }
+    Ok(Bound { dims, tensors })
+}
+
+fn fit(input: &Declared, mut tensor: Tensor<f64>, dims: &mut BTreeMap<String, i64>) -> Result<Tensor<f64>, CliError> {
+    let mismatch = |shape: &[usize]| {
+        let axes: Vec<String> = input.axes.iter().map(Axis::to_string).collect();
+        CliError::refused(format!(
+            "input `{}` has shape {shape:?}, the model takes [{}]",
+            input.name,
+            axes.join(", ")
+        ))
+    };
+    let found = tensor.shape.clone();
+    if same_rank(&input.axes, &found, dims) {
+        return Ok(tensor);
+    }
+    // The same elements under other axes: one open length at most.
+    let mut fixed: i64 = 1;
+    let mut open: Option<(i64, &str, i64)> = None;
+    for axis in &input.axes {
+        match axis.solve(dims) {
+            Ok((length, None)) => fixed = fixed.saturating_mul(length),
+            Ok((known, Some((name, factor)))) if open.is_none() => open = Some((known, name, factor)),
+            _ => return Err(mismatch(&found)),
+        }
+    }
+    let count = tensor.data.len() as i64;
+    if fixed <= 0 || count % fixed != 0 {
+        return Err(mismatch(&found));
+    }
+    match open {
+        None if count == fixed => {}
+        Some((known, name, factor)) => {
+            let rest = count / fixed - known;
+            if factor == 0 || rest <= 0 || rest % factor != 0 {
+                return Err(mismatch(&found));
+            }
+            dims.insert(name.to_owned(), rest / factor);
+        }
+        None => return Err(mismatch(&found)),
+    }
+    tensor.shape = input
+        .axes
+        .iter()
+        .map(|a| a.solve(dims).map_or(0, |(length, _)| length as usize))
+        .collect();
+    Ok(tensor)
+}
+
+/// Fits axis by axis; binds dimensions only where all fit.
+fn same_rank(axes: &[Axis], shape: &[usize], dims: &mut BTreeMap<String, i64>) -> bool {
+    if axes.len() != shape.len() {
+        return false;
+    }
+    let mut bound = dims.clone();
+    for (axis, length) in axes.iter().zip(shape) {
+        let length = *length as i64;
+        match axis.solve(&bound) {
+            Ok((known, None)) if known == length => {}
+            Ok((known, Some((name, factor)))) if factor != 0 && (length - known) % factor == 0 && length > known => {
+                bound.insert(name.to_owned(), (length - known) / factor);
+            }
+            _ => return false,
+        }
+    }
+    *dims = bound;
+    true
+}
+
+/// Cuts a bound input along `dim` into parts of at most `most`, where `dim` is the first axis of every input that has it.
+pub(crate) fn chunks(declared: &[Declared], bound: Bound, dim: &str, most: u64) -> Vec<Bound> {
+    let total = bound.dims.get(dim).copied().unwrap_or(1);
+    let most = i64::try_from(most).unwrap_or(i64::MAX).max(1);
+    let plain = |a: &Axis| a.constant == 0 && a.terms == [(dim.to_owned(), 1)];
+    let first = |d: &Declared| d.axes.first().is_some_and(plain);
+    let mentions = |d: &Declared| d.axes.iter().skip(1).any(|a| a.terms.iter().any(|(n, _)| n == dim));
+    if total <= most || !declared.iter().all(|d| first(d) && !mentions(d)) {
+        return vec![bound];
+    }
+    let mut out = Vec::new();
+    let mut start = 0;
+    while start < total {
+        let length = most.min(total - start);
+        let part = |t: &Tensor<f64>| {
+            let row = t.data.len() / total as usize;
+            let mut shape = t.shape.clone();
+            shape[0] = length as usize;
+            Tensor {
+                shape,
+                data: t.data[start as usize * row..(start + length) as usize * row].to_vec(),
+            }
+        };
+        let mut dims = bound.dims.clone();
+        dims.insert(dim.to_owned(), length);
+        out.push(Bound {
+            dims,
+            tensors: bound.tensors.iter().map(part).collect(),
+        });
+        start += length;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image() -> Declared {
+        let fixed = |n| Axis { constant: n, terms: vec![] };
+        let batch = Axis {
+            constant: 0,
+            terms: vec![("batch".into(), 1)],
+        };
+        Declared {
+            name: "x".into(),
+            axes: vec![batch, fixed(1), fixed(2), fixed(2)],
+        }
+    }
+
+    fn tensor(shape: &[usize]) -> Given {
+        let count = shape.iter().product::<usize>();
+        Given::One(Tensor::new(shape.to_vec(), (0..count).map(|v| v as f64).collect()).unwrap())
+    }
+
+    #[test]
+    fn shapes_fit_or_are_named() {
+        for shape in [&[3usize, 1, 2, 2][..], &[3, 4], &[12], &[3, 2, 2]] {
+            let bound = bind(&[image()], tensor(shape), "f").unwrap();
+            assert_eq!(bound.dims["batch"], 3);
+            assert_eq!(bound.tensors[0].shape, [3, 1, 2, 2]);
+        }
+        let error = bind(&[image()], tensor(&[3, 5]), "f").unwrap_err().to_string();
+        assert_eq!(error, "input `x` has shape [3, 5], the model takes [batch, 1, 2, 2]");
+    }
+
+    #[test]
+    fn long_batches_are_cut() {
+        let bound = bind(&[image()], tensor(&[5, 4]), "f").unwrap();
+        let parts = chunks(&[image()], bound, "batch", 2);
+        let lengths: Vec<i64> = parts.iter().map(|p| p.dims["batch"]).collect();
+        assert_eq!(lengths, [2, 2, 1]);
+        assert_eq!(parts[2].tensors[0].data, [16.0, 17.0, 18.0, 19.0]);
+    }
+}

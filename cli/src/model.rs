@@ -1,0 +1,129 @@
+//! A checked module of the real stage, with its weights.
+
+use std::path::PathBuf;
+
+use mlc_compiler::{CheckResult, Config, QuantHint};
+use mlc_import::{Options, import_file};
+use mlc_ir::{Entry, Module};
+
+use crate::error::{CliError, Diagnosed};
+use crate::files;
+use crate::host::Files;
+use crate::project::{Project, Source};
+use crate::weights::Weights;
+
+/// A model as it is read.
+pub(crate) struct Model {
+    /// The graph.
+    pub(crate) module: Module,
+    /// What the source asks of quantisation.
+    pub(crate) quant: Vec<QuantHint>,
+    /// Files of sample inputs, in order.
+    pub(crate) calibration: Vec<PathBuf>,
+    /// The weights.
+    pub(crate) weights: Weights,
+    /// Name of the entry to run.
+    pub(crate) entry: String,
+    /// Warnings of the source.
+    pub(crate) warnings: Option<Diagnosed>,
+}
+
+impl Model {
+    /// Reads and checks everything that a project names.
+    pub(crate) fn load(project: &Project) -> Result<Self, CliError> {
+        let mut model = match &project.source {
+            Source::Mlc(_) => Self::mlc(project)?,
+            Source::Onnx(path) => {
+                let imported = import_file(path, &Options::default())?;
+                Model {
+                    module: imported.module,
+                    quant: Vec::new(),
+                    calibration: Vec::new(),
+                    weights: Weights::Onnx(Box::new(imported.weights)),
+                    entry: String::new(),
+                    warnings: None,
+                }
+            }
+        };
+        model.entry = entry_name(&model.module, project.entry.as_deref())?;
+        let named = project.calibration();
+        if !named.is_empty() {
+            model.calibration = named;
+        }
+        Ok(model)
+    }
+
+    fn mlc(project: &Project) -> Result<Self, CliError> {
+        let weights = match &project.weights {
+            Some(path) => Weights::safetensors(path, &files::read(path)?)?,
+            None => Weights::None,
+        };
+        let checked = check(project, &weights)?;
+        if checked.has_errors() {
+            return Err(CliError::Source(Box::new(Diagnosed {
+                diagnostics: checked.diagnostics,
+                sources: checked.sources,
+            })));
+        }
+        let Some(module) = checked.module else {
+            return Err(CliError::refused("the source has no model"));
+        };
+        if let (Weights::None, Some(name)) = (&weights, module.weights.keys().next()) {
+            return Err(CliError::refused(format!(
+                "the model has weights (`{name}` and {} more) and there is no `{}`; name the file with `weights` in mlc.toml",
+                module.weights.len() - 1,
+                project.source.path().with_extension("safetensors").display()
+            )));
+        }
+        let warnings = (!checked.diagnostics.is_empty()).then_some(Diagnosed {
+            diagnostics: checked.diagnostics,
+            sources: checked.sources,
+        });
+        Ok(Model {
+            module,
+            quant: checked.quant,
+            calibration: checked.calibration.iter().map(|p| project.root.join(p)).collect(),
+            weights,
+            entry: String::new(),
+            warnings,
+        })
+    }
+
+    /// The entry to run.
+    pub(crate) fn entry(&self) -> &Entry {
+        // The name was looked up when the model was loaded.
+        &self.module.entries[&self.entry]
+    }
+}
+
+/// Parses and checks the source of a project, with what its weight file holds.
+pub(crate) fn check(project: &Project, weights: &Weights) -> Result<CheckResult, CliError> {
+    let path = project.source.path();
+    let root = path.parent().map(|p| p.to_owned()).unwrap_or_default();
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut config = Config {
+        weights: weights.shapes(),
+        ..Config::default()
+    };
+    for (key, value) in &project.manifest.config {
+        let value = serde_json::to_value(value).map_err(CliError::refused)?;
+        config.values.insert(key.clone(), value);
+    }
+    for (key, text) in &project.set {
+        config.set(key, text);
+    }
+    Ok(mlc_compiler::check(&Files { root }, &name, &config))
+}
+
+fn entry_name(module: &Module, asked: Option<&str>) -> Result<String, CliError> {
+    let names: Vec<&str> = module.entries.keys().map(String::as_str).collect();
+    match asked {
+        Some(name) if names.contains(&name) => Ok(name.to_owned()),
+        Some(name) => Err(CliError::Usage(format!(
+            "the model has no entry `{name}`; its entries are {}",
+            names.join(", ")
+        ))),
+        None if names.contains(&"main") => Ok("main".to_owned()),
+        None => names.first().map(|n| (*n).to_owned()).ok_or_else(|| CliError::refused("the model has no entry")),
+    }
+}

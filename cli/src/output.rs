@@ -1,0 +1,160 @@
+//! What a statement says in real numbers: shapes, values and labels of its outputs.
+
+use mlc_circuit::{Circuit, Label};
+use mlc_ir::{Data, Outputs, Tensor};
+use serde_json::{Map, Value, json};
+
+use crate::project::Manifest;
+
+/// An output in real numbers.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Output {
+    /// Its name.
+    pub(crate) name: String,
+    /// Real values.
+    pub(crate) tensor: Tensor<f64>,
+    /// Positions of the largest on the last axis, row by row, where the output is scores.
+    pub(crate) labels: Option<Vec<usize>>,
+    /// Names of the positions.
+    pub(crate) names: Vec<String>,
+}
+
+/// The outputs of an entry from the integers of a verified statement.
+pub(crate) fn outputs(
+    circuit: &Circuit,
+    entry: usize,
+    dims: &[u32],
+    values: &[Vec<i32>],
+    manifest: Option<&Manifest>,
+) -> Vec<Output> {
+    let declared = circuit.entries.get(entry).map_or(&[][..], |e| &e.outputs);
+    let one = |(output, values): (&mlc_circuit::PublicOutput, &Vec<i32>)| {
+        let shape = output.axes.iter().map(|l| l.at(dims).unwrap_or(0)).collect();
+        let data = values.iter().map(|q| f64::from(*q) * output.scale).collect();
+        let table = manifest.and_then(|m| m.outputs.get(&output.name)).cloned().unwrap_or_default();
+        let tensor = Tensor { shape, data };
+        let scores = output.label == Label::ArgMax || table.scores;
+        Output {
+            name: output.name.clone(),
+            // Labels come from the integers, so that ties are exact.
+            labels: scores.then(|| argmax(&tensor.shape, values)),
+            names: table.names,
+            tensor,
+        }
+    };
+    declared.iter().zip(values).map(one).collect()
+}
+
+/// Positions of the largest on the last axis; ties to the lowest.
+pub(crate) fn argmax<T: PartialOrd>(shape: &[usize], values: &[T]) -> Vec<usize> {
+    let row = shape.last().copied().unwrap_or(1).max(1);
+    let best = |row: &[T]| (1..row.len()).fold(0, |best, i| if row[i] > row[best] { i } else { best });
+    values.chunks(row).map(best).collect()
+}
+
+impl Output {
+    /// The values as nested lists.
+    pub(crate) fn json(&self) -> Value {
+        nest(&self.tensor.shape, &self.tensor.data)
+    }
+
+    /// The label: one, or a list of one per row.
+    pub(crate) fn label(&self) -> Value {
+        let name = |at: &usize| match self.names.get(*at) {
+            Some(name) => json!(name),
+            None => json!(at),
+        };
+        match self.labels.as_deref() {
+            None => Value::Null,
+            Some([only]) => name(only),
+            Some(many) => many.iter().map(name).collect(),
+        }
+    }
+
+    /// A short form of the values.
+    pub(crate) fn summary(&self) -> String {
+        let shown: Vec<String> = self.tensor.data.iter().take(12).map(|v| format!("{v:.3}")).collect();
+        let more = self.tensor.data.len().saturating_sub(12);
+        let more = if more > 0 { format!(" … {more} more") } else { String::new() };
+        format!("{}{:?} = {}{more}", self.name, self.tensor.shape, shown.join(" "))
+    }
+}
+
+/// Row-major values as nested lists.
+fn nest(shape: &[usize], data: &[f64]) -> Value {
+    match shape {
+        [] => data.first().map_or(Value::Null, |v| json!(v)),
+        [_] => json!(data),
+        [n, rest @ ..] => {
+            let step = (data.len() / n.max(&1)).max(1);
+            data.chunks(step).map(|part| nest(rest, part)).collect()
+        }
+    }
+}
+
+/// Every output by name.
+pub(crate) fn json_of(outputs: &[Output]) -> Value {
+    Value::Object(outputs.iter().map(|o| (o.name.clone(), o.json())).collect::<Map<_, _>>())
+}
+
+/// The label of the first output that has one.
+pub(crate) fn label_of(outputs: &[Output]) -> Value {
+    outputs.iter().find(|o| o.labels.is_some()).map_or(Value::Null, Output::label)
+}
+
+/// How near the integer model is to the real one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Agreement {
+    /// Cosine of all outputs as one vector.
+    pub(crate) cosine: f64,
+    /// Greatest difference of an element.
+    pub(crate) max_abs_error: f64,
+    /// Share of rows whose largest element is at the same position.
+    pub(crate) top1: f64,
+}
+
+impl Agreement {
+    /// Compares outputs with those of the real track, by name.
+    pub(crate) fn of(outputs: &[Output], real: &Outputs) -> Self {
+        let (mut ab, mut aa, mut bb, mut worst) = (0f64, 0f64, 0f64, 0f64);
+        let (mut rows, mut same) = (0usize, 0usize);
+        for output in outputs {
+            let Some(Data::Real(other)) = real.values.get(&output.name) else { continue };
+            for (a, b) in output.tensor.data.iter().zip(&other.data) {
+                let b = f64::from(*b);
+                (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
+                worst = worst.max((a - b).abs());
+            }
+            let mine = argmax(&output.tensor.shape, &output.tensor.data);
+            let theirs = argmax(&output.tensor.shape, &other.data);
+            rows += mine.len();
+            same += mine.iter().zip(&theirs).filter(|(a, b)| a == b).count();
+        }
+        let length = (aa * bb).sqrt();
+        Agreement {
+            cosine: if length == 0.0 { f64::from(aa == bb) } else { ab / length },
+            max_abs_error: worst,
+            top1: if rows == 0 { 1.0 } else { same as f64 / rows as f64 },
+        }
+    }
+
+    /// As in reports.
+    pub(crate) fn json(&self) -> Value {
+        json!({ "cosine": self.cosine, "max_abs_error": self.max_abs_error, "top1": self.top1 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_go_to_the_lowest() {
+        assert_eq!(argmax(&[2, 3], &[1, 3, 3, 5, 0, 5]), [1, 0]);
+    }
+
+    #[test]
+    fn values_nest_by_shape() {
+        assert_eq!(nest(&[2, 1, 2], &[1.0, 2.0, 3.0, 4.0]), json!([[[1.0, 2.0]], [[3.0, 4.0]]]));
+    }
+}

@@ -1,0 +1,196 @@
+//! From a model to a plan, a circuit, integer weights and a proving key; plans and keys are cached by content.
+
+use std::path::PathBuf;
+
+use mlc_circuit::{Circuit, format};
+use mlc_compiler::lower::{LowerOptions, WeightRecipe, lower};
+use mlc_compiler::passes::quantise::quantise;
+use mlc_compiler::passes::range_analysis::range_analysis;
+use mlc_compiler::plan::QuantPlan;
+use mlc_compiler::{QuantHint, QuantTarget};
+use mlc_ir::{Bindings, Module};
+use mlc_runtime::backend::cpu::Cpu;
+use mlc_runtime::setup::{ProvingKey, setup};
+use mlc_runtime::weights::IntWeights;
+use mlc_verifier::security::Parameters;
+
+use crate::cache::{Cache, hash, hex};
+use crate::calibrate::{calibrate, iterations};
+use crate::error::CliError;
+use crate::files;
+use crate::input::{self, Bound};
+use crate::model::Model;
+use crate::project::Project;
+
+/// A model with its circuit.
+pub(crate) struct Compiled {
+    /// The plan it was quantised by.
+    pub(crate) plan: QuantPlan,
+    /// The module in the quantised stage.
+    pub(crate) quantised: Module,
+    /// The circuit family.
+    pub(crate) circuit: Circuit,
+    /// How its weights are computed.
+    pub(crate) recipes: Vec<WeightRecipe>,
+    /// Index of the entry to run.
+    pub(crate) entry: usize,
+}
+
+/// Reads the samples of a model's calibration data, in order, cut to what one run takes.
+pub(crate) fn samples(project: &Project, model: &Model) -> Result<Vec<Bound>, CliError> {
+    let mut out = Vec::new();
+    for path in &model.calibration {
+        out.extend(read_input(project, model, path)?);
+    }
+    Ok(out)
+}
+
+/// Reads an input file for the model's entry; one part for every run that it takes.
+pub(crate) fn read_input(project: &Project, model: &Model, path: &std::path::Path) -> Result<Vec<Bound>, CliError> {
+    let declared = input::declared(&model.module, &model.entry);
+    let names: Vec<&str> = declared.iter().map(|d| d.name.as_str()).collect();
+    let given = input::read(path, &names, &project.manifest)?;
+    let bound = input::bind(&declared, given, &path.display().to_string())?;
+    // The first axis of an input is its batch.
+    let batch = model.module.dims.iter().find(|(name, range)| {
+        bound.dims.get(*name).is_some_and(|v| *v as u64 > range.max)
+    });
+    Ok(match batch {
+        Some((name, range)) => input::chunks(&declared, bound, name, range.max),
+        None => vec![bound],
+    })
+}
+
+/// The plan that settings and source ask for: one that was written, else one calibrated on the data, else defaults.
+pub(crate) fn plan(project: &Project, model: &Model) -> Result<QuantPlan, CliError> {
+    let table = &project.manifest.quantise;
+    if let Some(path) = &table.plan {
+        let path = project.root.join(path);
+        return QuantPlan::parse(&files::read_text(&path)?).map_err(|e| CliError::read(&path, e));
+    }
+    let mut empty = QuantPlan::default();
+    for hint in model.quant.iter().filter(|h| h.target == QuantTarget::Model) {
+        set(&mut empty.config.activation_bits, hint.activations);
+        set(&mut empty.config.weight_bits, hint.weights);
+    }
+    set(&mut empty.config.activation_bits, table.activation_bits);
+    set(&mut empty.config.weight_bits, table.weight_bits);
+    set(&mut empty.config.table_bits, table.table_bits);
+    set(&mut empty.config.softmax_bits, table.softmax_bits);
+    empty.validate().map_err(CliError::refused)?;
+
+    let settings = empty.to_text().map_err(CliError::refused)?;
+    let (text, weights) = (model.module.to_string(), model.weights.digest()?);
+    let mut parts = vec![model.entry.as_bytes().to_vec(), settings.into_bytes(), text.into_bytes(), weights.to_vec()];
+    for path in &model.calibration {
+        parts.push(files::read(path)?);
+    }
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    let cached = Cache::of(&project.root).path("plans", &hash(&parts))?.with_extension("toml");
+    let mut plan = match files::read_text(&cached).ok().and_then(|t| QuantPlan::parse(&t).ok()) {
+        Some(plan) => plan,
+        None => {
+            let samples = samples(project, model)?;
+            let plan = calibrate(&model.module, &model.entry, &model.weights, &samples, empty.config)?;
+            let text = plan.to_text().map_err(CliError::refused)?;
+            files::write_atomic(&cached, text.as_bytes())?;
+            plan
+        }
+    };
+    declared_ranges(&mut plan, &model.quant);
+    Ok(plan)
+}
+
+fn set(to: &mut u32, value: Option<u32>) {
+    *to = value.unwrap_or(*to);
+}
+
+/// A range in the source is a promise of its author, whatever the samples were.
+fn declared_ranges(plan: &mut QuantPlan, hints: &[QuantHint]) {
+    for hint in hints {
+        if let (QuantTarget::Value { entry, value }, Some((lo, hi))) = (&hint.target, hint.range) {
+            plan.values.insert(format!("{entry}.{value}"), mlc_compiler::plan::ValueRange { lo, hi });
+        }
+    }
+}
+
+/// Quantises and lowers.
+pub(crate) fn compile(model: &Model, plan: QuantPlan) -> Result<Compiled, CliError> {
+    let quantised = quantise(&model.module, &plan).map_err(CliError::refused)?;
+    let quantised = range_analysis(quantised, &plan).map_err(CliError::refused)?;
+    let lowered = lower(&quantised, &LowerOptions::default()).map_err(CliError::refused)?;
+    let mut circuit = lowered.circuit;
+    for hint in model.quant.iter().filter(|h| h.clamp == Some(true)) {
+        if let QuantTarget::Value { entry, value } = &hint.target {
+            let inputs = circuit.entries.iter_mut().filter(|e| e.name == *entry).flat_map(|e| &mut e.inputs);
+            inputs.filter(|i| i.name == *value).for_each(|i| i.clamp = true);
+        }
+    }
+    let entry = circuit
+        .entry(&model.entry)
+        .ok_or_else(|| CliError::refused(format!("the circuit has no entry `{}`", model.entry)))?;
+    Ok(Compiled {
+        plan,
+        quantised,
+        circuit,
+        recipes: lowered.weights,
+        entry,
+    })
+}
+
+/// The integers of a circuit's weights.
+pub(crate) fn integers(model: &Model, compiled: &Compiled) -> Result<IntWeights, CliError> {
+    let mut tensors: Vec<Vec<i16>> = vec![Vec::new(); compiled.circuit.weights.len()];
+    for recipe in &compiled.recipes {
+        let out = &mut tensors[recipe.weight];
+        iterations(&recipe.stack, &mut Bindings::new(), &mut |bindings| {
+            let values = recipe.recipe.eval(&model.weights, bindings).map_err(CliError::refused)?;
+            out.extend(values.data.iter().map(|v| *v as i16));
+            Ok(())
+        })?;
+    }
+    IntWeights::new(&compiled.circuit, tensors).map_err(CliError::refused)
+}
+
+/// The directory of a compiled model's key, by circuit, weights and parameters.
+pub(crate) fn key_directory(project: &Project, model: &Model, compiled: &Compiled) -> Result<PathBuf, CliError> {
+    let params = Parameters::default();
+    let digest = hash(&[
+        &format::digest(&compiled.circuit),
+        &model.weights.digest()?,
+        format!("{:?}", compiled.recipes).as_bytes(),
+        format!("{params:?}").as_bytes(),
+        env!("CARGO_PKG_VERSION").as_bytes(),
+    ]);
+    Cache::of(&project.root).path("keys", &digest)
+}
+
+/// The cached proving key of a compiled model, made where it is missing or cannot be used.
+pub(crate) fn proving_key(
+    backend: &Cpu,
+    project: &Project,
+    model: &Model,
+    compiled: &Compiled,
+) -> Result<ProvingKey<Cpu>, CliError> {
+    let dir = key_directory(project, model, compiled)?;
+    if dir.join("verifying.key").exists()
+        && let Ok(key) = ProvingKey::load(backend, &dir)
+        && key.loaded.digest == format::digest(&compiled.circuit)
+    {
+        return Ok(key);
+    }
+    let key = setup_key(backend, model, compiled)?;
+    key.save(&dir).map_err(|e| CliError::write(&dir, e))?;
+    Ok(key)
+}
+
+/// A new proving key.
+pub(crate) fn setup_key(backend: &Cpu, model: &Model, compiled: &Compiled) -> Result<ProvingKey<Cpu>, CliError> {
+    let integers = integers(model, compiled)?;
+    setup(backend, &compiled.circuit, integers, Parameters::default()).map_err(CliError::refused)
+}
+
+/// Hexadecimal digest of a circuit.
+pub(crate) fn digest_hex(circuit: &Circuit) -> String {
+    hex(&format::digest(circuit))
+}

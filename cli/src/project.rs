@@ -1,0 +1,244 @@
+//! What a MODEL argument means, and the settings of `mlc.toml`.
+//!
+//! A directory has an `mlc.toml`, which names source, weights and defaults. A `.mlc` or `.onnx` file stands for itself:
+//! its weights are the safetensors of the same name, and an `mlc.toml` beside it gives input settings, calibration data
+//! and the default input.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::error::CliError;
+use crate::files;
+
+/// Name of the settings file.
+pub(crate) const MANIFEST: &str = "mlc.toml";
+
+/// `mlc.toml`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Manifest {
+    /// What is compiled.
+    pub(crate) model: Option<ModelTable>,
+    /// Values of the model's `config` declarations.
+    #[serde(default)]
+    pub(crate) config: BTreeMap<String, toml::Value>,
+    /// Precision and calibration.
+    #[serde(default)]
+    pub(crate) quantise: QuantiseTable,
+    /// Defaults of `run` and `prove`.
+    #[serde(default)]
+    pub(crate) run: RunTable,
+    /// Preprocessing, by input.
+    #[serde(default)]
+    pub(crate) inputs: BTreeMap<String, InputTable>,
+    /// Presentation, by output.
+    #[serde(default)]
+    pub(crate) outputs: BTreeMap<String, OutputTable>,
+}
+
+/// `[model]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ModelTable {
+    /// A `.mlc` or `.onnx` file.
+    pub(crate) source: PathBuf,
+    /// A safetensors file; that of the same name as the source where it is not given.
+    pub(crate) weights: Option<PathBuf>,
+    /// The entry to run; `main`, or the first.
+    pub(crate) entry: Option<String>,
+}
+
+/// `[quantise]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct QuantiseTable {
+    /// Sample inputs to calibrate on, in this order.
+    #[serde(default)]
+    pub(crate) data: Vec<PathBuf>,
+    /// A plan that `mlc calibrate` wrote; then `data` is not read.
+    pub(crate) plan: Option<PathBuf>,
+    /// Bits of activations.
+    pub(crate) activation_bits: Option<u32>,
+    /// Bits of weights.
+    pub(crate) weight_bits: Option<u32>,
+    /// Greatest number of index bits of a table.
+    pub(crate) table_bits: Option<u32>,
+    /// Bits of the scores of a softmax.
+    pub(crate) softmax_bits: Option<u32>,
+}
+
+/// `[run]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RunTable {
+    /// The input where none is given.
+    pub(crate) input: Option<PathBuf>,
+}
+
+/// `[inputs.NAME]`: what pixels become: `pixel · scale + offset`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InputTable {
+    /// Factor of a pixel; 1/255 (1/65535 for 16-bit images) where it is not given.
+    pub(crate) scale: Option<f64>,
+    /// Added after scaling.
+    #[serde(default)]
+    pub(crate) offset: f64,
+}
+
+/// `[outputs.NAME]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OutputTable {
+    /// Scores: report the position of the largest on the last axis as the label.
+    #[serde(default)]
+    pub(crate) scores: bool,
+    /// Names of the positions.
+    #[serde(default)]
+    pub(crate) names: Vec<String>,
+}
+
+/// The file that is compiled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A model in the mlc language.
+    Mlc(PathBuf),
+    /// An ONNX file.
+    Onnx(PathBuf),
+}
+
+impl Source {
+    fn of(path: &Path) -> Result<Self, CliError> {
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("mlc") => Ok(Source::Mlc(path.to_owned())),
+            Some("onnx") => Ok(Source::Onnx(path.to_owned())),
+            _ => Err(CliError::Usage(format!(
+                "`{}` is no model: give a directory with an {MANIFEST}, a .mlc file, or an .onnx file",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Source::Mlc(path) | Source::Onnx(path) => path,
+        }
+    }
+}
+
+/// A model with its settings; paths are resolved.
+#[derive(Debug, Clone)]
+pub(crate) struct Project {
+    /// Directory of the settings and the cache.
+    pub(crate) root: PathBuf,
+    /// What is compiled.
+    pub(crate) source: Source,
+    /// The safetensors file, where there is one.
+    pub(crate) weights: Option<PathBuf>,
+    /// Settings.
+    pub(crate) manifest: Manifest,
+    /// Values set on the command line.
+    pub(crate) set: Vec<(String, String)>,
+    /// The entry asked for.
+    pub(crate) entry: Option<String>,
+}
+
+impl Project {
+    /// The project that a MODEL argument names.
+    pub(crate) fn open(model: &Path) -> Result<Self, CliError> {
+        if model.is_dir() {
+            return Self::directory(model);
+        }
+        let source = Source::of(model)?;
+        if !model.exists() {
+            return Err(CliError::read(model, "no such file"));
+        }
+        let root = folder(model);
+        let beside = root.join(MANIFEST);
+        let mut manifest = if beside.exists() { parse(&beside)? } else { Manifest::default() };
+        // Values and names of entries belong to the model that the settings name.
+        let same = manifest.model.as_ref().is_some_and(|m| root.join(&m.source) == *model);
+        if !same {
+            manifest.config.clear();
+        }
+        let table = manifest.model.as_ref().filter(|_| same);
+        let weights = weights(&root, &source, table.and_then(|m| m.weights.as_deref()))?;
+        let entry = table.and_then(|m| m.entry.clone());
+        Ok(Project {
+            root,
+            source,
+            weights,
+            manifest,
+            set: Vec::new(),
+            entry,
+        })
+    }
+
+    fn directory(root: &Path) -> Result<Self, CliError> {
+        let path = root.join(MANIFEST);
+        let manifest = parse(&path)?;
+        let Some(model) = &manifest.model else {
+            return Err(CliError::read(&path, "there is no [model] with a `source`"));
+        };
+        let file = root.join(&model.source);
+        let source = Source::of(&file)?;
+        if !file.exists() {
+            return Err(CliError::read(&file, format!("no such file (named by `{}`)", path.display())));
+        }
+        let weights = weights(root, &source, model.weights.as_deref())?;
+        Ok(Project {
+            root: root.to_owned(),
+            source,
+            weights,
+            entry: model.entry.clone(),
+            manifest,
+            set: Vec::new(),
+        })
+    }
+
+    /// Files of calibration data.
+    pub(crate) fn calibration(&self) -> Vec<PathBuf> {
+        self.manifest.quantise.data.iter().map(|p| self.root.join(p)).collect()
+    }
+}
+
+fn folder(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn weights(root: &Path, source: &Source, named: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
+    if let Some(named) = named {
+        let path = root.join(named);
+        return match path.exists() {
+            true => Ok(Some(path)),
+            false => Err(CliError::read(&path, "no such file")),
+        };
+    }
+    let beside = source.path().with_extension("safetensors");
+    Ok((matches!(source, Source::Mlc(_)) && beside.exists()).then_some(beside))
+}
+
+fn parse(path: &Path) -> Result<Manifest, CliError> {
+    let text = files::read_text(path)?;
+    toml::from_str(&text).map_err(|e: toml::de::Error| CliError::read(path, e.to_string().trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_and_unknown_ones_refused() {
+        let text = "[model]\nsource = 'm.mlc'\n[config]\nhidden = 3\n[inputs.x]\nscale = 0.5\n[quantise]\nweight_bits = 8\n";
+        let manifest: Manifest = toml::from_str(text).unwrap();
+        assert_eq!(manifest.inputs["x"].scale, Some(0.5));
+        assert_eq!(manifest.quantise.weight_bits, Some(8));
+        assert!(toml::from_str::<Manifest>("[model]\nsources = 'm.mlc'\n").is_err());
+    }
+}
