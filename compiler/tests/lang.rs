@@ -14,3 +14,5 @@ mod recovery;
 mod reference;
 #[path = "lang/stdlib.rs"]
 mod stdlib;
+#[path = "lang/values.rs"]
+mod values;
