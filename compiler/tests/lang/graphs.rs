@@ -75,3 +75,12 @@ fn the_graphs_pass_the_verifier() {
         assert!(errors.is_empty(), "{name}: {errors:?}");
     }
 }
+
+#[test]
+fn the_text_of_the_graphs_reads_back() {
+    for name in ["digits/mlp.mlc", "digits/cnn.mlc", "llama_block/model.mlc"] {
+        let module = graph(&example(name), &Config::default());
+        let read: mlc_ir::Module = module.to_string().parse().unwrap();
+        assert_eq!(read, module, "{name}");
+    }
+}

@@ -90,6 +90,17 @@ fn deep_nesting_is_a_diagnostic() {
     }
 }
 
+#[test]
+fn exponential_calls_end() {
+    let mut text = "fn f0[..s](x: real[..s]) -> real[..s] = x\n".to_string();
+    for i in 1..40 {
+        let j = i - 1;
+        text += &format!("fn f{i}[..s](x: real[..s]) -> real[..s] = f{j}(x) + f{j}(x)\n");
+    }
+    text += "model M {\n    entry main(x: real[4]) -> (y: real[4]) {\n        f39(x)\n    }\n}\n";
+    assert_eq!(codes(&check_text(&text, &Config::default())), ["E0006"]);
+}
+
 fn token_soup() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
         "import", "model", "block", "fn", "table", "config", "dim", "weight", "state", "entry", "let", "repeat",

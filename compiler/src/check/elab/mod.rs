@@ -40,6 +40,9 @@ type Eval<T> = Result<T, Reported>;
 /// How deep evaluation may nest: calls, bodies and expressions together.
 const MAX_NESTING: u32 = 260;
 
+/// The most evaluations of one compilation: calls that call twice what calls twice would else never end.
+const MAX_STEPS: u64 = 400_000;
+
 /// Names in reach while a body is evaluated.
 struct Env {
     module: ModuleId,
@@ -87,6 +90,8 @@ struct Shared {
     states: BTreeMap<String, (mlc_ir::State, Span)>,
     quant: Vec<QuantHint>,
     calibration: Vec<String>,
+    /// Evaluations so far.
+    steps: u64,
 }
 
 struct Elab<'a, 'm> {
@@ -127,6 +132,16 @@ impl<'a> Elab<'a, '_> {
 
     /// Runs `rule` one level deeper, or reports that evaluation nests too deeply.
     fn deeper<T>(&mut self, span: Span, rule: impl FnOnce(&mut Self) -> Eval<T>) -> Eval<T> {
+        self.shared.steps += 1;
+        if self.shared.steps > MAX_STEPS {
+            let first = self.shared.steps == MAX_STEPS + 1;
+            let message = "this model takes too many evaluations to compile";
+            return if first {
+                self.error(Code::E0006, span, message, "gave up here")
+            } else {
+                Err(Reported)
+            };
+        }
         if self.nesting >= MAX_NESTING {
             return self.error(
                 Code::E0006,

@@ -9,6 +9,8 @@ use mlc_ir::{Dim, ValueId};
 
 /// The most turns that `@unroll` compiles.
 const MAX_UNROLL: i64 = 4096;
+/// The most turns of one region.
+const MAX_TURNS: i64 = 1 << 20;
 
 impl Elab<'_, '_> {
     /// Evaluates a `repeat` and gives the carried names their last values.
@@ -22,8 +24,8 @@ impl Elab<'_, '_> {
 
     fn run_repeat(&mut self, env: &mut Env, r: &Repeat, unroll: bool) -> Eval<()> {
         let (start, end) = (self.constant_dim(env, &r.start)?, self.constant_dim(env, &r.end)?);
-        if end < start || start < 0 {
-            let message = format!("{start}..{end} is not a range of turns");
+        if end < start || start < 0 || end - start > MAX_TURNS {
+            let message = format!("{start}..{end} is not a range of at most 2^20 turns");
             return self.error(Code::E0406, r.start.span.to(r.end.span), message, "must not descend");
         }
         let mut carried = Vec::new();

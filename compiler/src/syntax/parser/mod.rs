@@ -221,10 +221,14 @@ impl<'a> Parser<'a> {
         let at_end = self.peek() == TokenKind::Eof || self.tok().fresh_line && !self.closes_later(kind);
         let found = self.peek().describe();
         let diagnostic = if at_end {
-            Diagnostic::error(Code::E0104, open, format!("this {} is never closed", self.slice(open)))
-                .label("opened here")
-                .also(self.here(), format!("{} is missing before this", kind.describe()))
-                .help(format!("add {}", kind.describe()))
+            Diagnostic::error(
+                Code::E0104,
+                open,
+                format!("this `{}` is never closed", self.slice(open)),
+            )
+            .label("opened here")
+            .also(self.here(), format!("{} is missing before this", kind.describe()))
+            .help(format!("add {}", kind.describe()))
         } else {
             let wanted = if kind == TokenKind::RBrace { "" } else { "`,` or " };
             Diagnostic::error(
