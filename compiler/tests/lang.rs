@@ -1,4 +1,5 @@
 //! Tests of the language front-end.
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests are not tests to clippy
 
 #[path = "lang/common.rs"]
 mod common;

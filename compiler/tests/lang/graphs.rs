@@ -34,15 +34,18 @@ fn digits_mlp() {
 
 #[test]
 fn digits_cnn() {
-    let mut config = Config::default();
-    config.weights = Some(BTreeMap::from([
+    let weights = BTreeMap::from([
         ("conv1.weight".into(), vec![8, 1, 3, 3]),
         ("conv1.bias".into(), vec![8]),
         ("conv2.weight".into(), vec![16, 8, 3, 3]),
         ("conv2.bias".into(), vec![16]),
         ("fc.weight".into(), vec![10, 64]),
         ("fc.bias".into(), vec![10]),
-    ]));
+    ]);
+    let config = Config {
+        weights: Some(weights),
+        ..Config::default()
+    };
     insta::assert_snapshot!("digits_cnn_ir", graph(&example("digits/cnn.mlc"), &config).to_string());
 }
 
