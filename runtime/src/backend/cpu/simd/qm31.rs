@@ -4,7 +4,7 @@
 //! A product is sixteen limb products; each of the four results is a sum of four, which fits in 64 bits, so it is
 //! reduced once.
 
-use mlc_verifier::field::{M31, QM31};
+use mlc_verifier::field::QM31;
 
 use super::Lanes;
 
@@ -20,7 +20,8 @@ impl<L: Lanes> Packed<L> {
     /// The same element in every lane.
     #[inline(always)]
     pub fn splat(x: QM31) -> Self {
-        Self(x.to_m31_array().map(|limb| L::splat(limb.0)))
+        let [a, b, c, d] = x.to_m31_array();
+        Self([L::splat(a.0), L::splat(b.0), L::splat(c.0), L::splat(d.0)])
     }
 
     /// Zero in every lane.
@@ -43,29 +44,27 @@ impl<L: Lanes> Packed<L> {
     /// Writes to limb columns; panics when the positions do not exist.
     #[inline(always)]
     pub fn store(self, columns: &mut [&mut [u32]; 4], at: usize) {
-        for (column, limb) in columns.iter_mut().zip(self.0) {
-            limb.store(column, at);
-        }
-    }
-
-    #[inline(always)]
-    fn zip(self, other: Self, f: impl Fn(L, L) -> L) -> Self {
-        let ([a, b, c, d], [e, g, h, i]) = (self.0, other.0);
-        Self([f(a, e), f(b, g), f(c, h), f(d, i)])
+        let [a, b, c, d] = self.0;
+        a.store(columns[0], at);
+        b.store(columns[1], at);
+        c.store(columns[2], at);
+        d.store(columns[3], at);
     }
 
     /// Sum.
     #[inline(always)]
     #[allow(clippy::should_implement_trait)]
     pub fn add(self, other: Self) -> Self {
-        self.zip(other, L::add)
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        Self([a.add(e), b.add(f), c.add(g), d.add(h)])
     }
 
     /// Difference.
     #[inline(always)]
     #[allow(clippy::should_implement_trait)]
     pub fn sub(self, other: Self) -> Self {
-        self.zip(other, L::sub)
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        Self([a.sub(e), b.sub(f), c.sub(g), d.sub(h)])
     }
 
     /// Product.
@@ -78,44 +77,54 @@ impl<L: Lanes> Packed<L> {
     /// Product with base field elements.
     #[inline(always)]
     pub fn mul_base(self, other: L) -> Self {
-        Self(self.0.map(|limb| limb.mul(other)))
+        let [a, b, c, d] = self.0;
+        Self([a.mul(other), b.mul(other), c.mul(other), d.mul(other)])
     }
 
     /// Unreduced product: each limb is a sum of four products of canonical words.
     #[inline(always)]
     pub fn mul_wide(self, other: Self) -> WideQm31<L> {
-        let [a0, a1, a2, a3] = self.0;
         let [b0, b1, b2, b3] = other.0;
         // (2 + i)(b2 + b3 i) = w + z i.
         let w = b2.double().sub(b3);
         let z = b2.add(b3.double());
         let (n1, n3, nz) = (b1.neg(), b3.neg(), z.neg());
-        let dot = |x0: L, x1: L, x2: L, x3: L| {
-            L::wide_add(
-                L::wide_add(a0.mul_wide(x0), a1.mul_wide(x1)),
-                L::wide_add(a2.mul_wide(x2), a3.mul_wide(x3)),
-            )
-        };
         WideQm31([
-            dot(b0, n1, w, nz),
-            dot(b1, b0, z, w),
-            dot(b2, n3, b0, n1),
-            dot(b3, b2, b1, b0),
+            dot(self.0, [b0, n1, w, nz]),
+            dot(self.0, [b1, b0, z, w]),
+            dot(self.0, [b2, n3, b0, n1]),
+            dot(self.0, [b3, b2, b1, b0]),
         ])
     }
 
     /// Unreduced product with base field elements.
     #[inline(always)]
     pub fn mul_base_wide(self, other: L) -> WideQm31<L> {
-        WideQm31(self.0.map(|limb| limb.mul_wide(other)))
+        let [a, b, c, d] = self.0;
+        WideQm31([
+            a.mul_wide(other),
+            b.mul_wide(other),
+            c.mul_wide(other),
+            d.mul_wide(other),
+        ])
     }
 
     /// The sum of all lanes.
     #[inline(always)]
     pub fn sum(self) -> QM31 {
-        let [a, b, c, d] = self.0.map(|limb| M31::from_u32_unchecked(limb.sum()));
-        QM31::from_m31(a, b, c, d)
+        let [a, b, c, d] = self.0;
+        QM31::from_u32_unchecked(a.sum(), b.sum(), c.sum(), d.sum())
     }
+}
+
+/// A sum of four limb products. A function and not a closure, and the arrays above are spelt out rather than mapped:
+/// what the compiler does not inline does not get the instruction set.
+#[inline(always)]
+fn dot<L: Lanes>(a: [L; 4], b: [L; 4]) -> L::Wide {
+    L::wide_add(
+        L::wide_add(a[0].mul_wide(b[0]), a[1].mul_wide(b[1])),
+        L::wide_add(a[2].mul_wide(b[2]), a[3].mul_wide(b[3])),
+    )
 }
 
 impl<L: Lanes> WideQm31<L> {
@@ -147,12 +156,19 @@ impl<L: Lanes> WideQm31<L> {
     /// A congruent value with limbs below 2^34.
     #[inline(always)]
     pub fn fold(self) -> Self {
-        Self(self.0.map(L::wide_fold))
+        let [a, b, c, d] = self.0;
+        Self([L::wide_fold(a), L::wide_fold(b), L::wide_fold(c), L::wide_fold(d)])
     }
 
     /// The canonical elements.
     #[inline(always)]
     pub fn reduce(self) -> Packed<L> {
-        Packed(self.0.map(L::wide_reduce))
+        let [a, b, c, d] = self.0;
+        Packed([
+            L::wide_reduce(a),
+            L::wide_reduce(b),
+            L::wide_reduce(c),
+            L::wide_reduce(d),
+        ])
     }
 }
