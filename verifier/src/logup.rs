@@ -11,8 +11,8 @@
 //! n̂(r) + λ d̂(r) = Σ_x eq(r, x)·[n0 d1 + n1 d0 + λ d0 d1](x), where v0, v1 are the halves of the layer below; a
 //! sumcheck leads to a point x, the prover sends n0, n1, d0, d1 there, and μ picks a point between the halves.
 //!
-//! Error terms over N = 2^n leaves: n - 1 for the clear layer and, per layer with k variables, 2k for its rounds and 2
-//! for λ and μ, all over |F|. Source: Papini and Haböck, "Improving logarithmic derivative lookups using GKR" (2023).
+//! Error terms over N <= 2^n leaves: min(n, 3) for the clear layer and, per layer with k variables, 2k for its rounds
+//! and 2 for λ and μ, all over |F|. Source: Papini and Haböck, "Improving logarithmic derivative lookups using GKR" (2023).
 //! See `docs/protocol/logup.md`.
 
 use alloc::vec::Vec;

@@ -46,9 +46,9 @@ pub fn verify(
 }
 
 /// Runs the rounds of Σ_x eq(ρ, x)·g(x) for `g` of degree at most 2 per variable, with Gruen's factoring: round k has
-/// s(X) = eq(ρ_k, X)·h(X) up to factors already fixed, so the running claim is h(ρ_k) minus its bend, and the prover
+/// s(X) = eq(ρ_k, X)·h(X) up to factors already fixed, the running claim is (1 - ρ_k)h(0) + ρ_k h(1), and the prover
 /// sends only the slope δ = h(1) - h(0) and the leading coefficient c of h. Then h(X) = claim + δ(X - ρ_k) + cX(X - 1),
-/// which meets (1 - ρ_k)h(0) + ρ_k h(1) = claim by construction: nothing is divided, nothing is left to check.
+/// which meets the claim by construction: nothing is divided, nothing is left to check. Error: 2/|F| per round.
 /// The value returned is what `g` must have at the point (without the eq factor).
 pub fn verify_eq(channel: &mut Channel<'_>, claim: QM31, rho: &[QM31], grind_bits: u32) -> Result<Reduced, ReadError> {
     let mut value = claim;

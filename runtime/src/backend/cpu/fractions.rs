@@ -84,24 +84,27 @@ struct Cut<'a> {
 impl Pairs for Cut<'_> {
     #[inline(always)]
     fn get<L: Lanes>(&mut self, j: usize) -> [WideQm31<L>; 2] {
-        let point = |lo: &Stored<'_>, hi: &Stored<'_>, to: &mut [ColsMut<'_>; 4]| {
-            let (lo, hi) = (lo.load::<L>(j), hi.load::<L>(j));
-            let mut out = lo;
-            for i in 0..4 {
-                out[i] = lerp(lo[i], hi[i], self.r);
-                out[i].store(&mut to[i].0, j);
-            }
-            out
-        };
         // Quarters 0, 2 fold into the lower point of the next round's pair, 1, 3 into the upper one.
-        let lo = point(&self.from[0], &self.from[2], &mut self.to.0);
-        let hi = point(&self.from[1], &self.from[3], &mut self.to.1);
+        let [q0, q1, q2, q3] = &self.from;
+        let lo = cut_point::<L>([q0, q2], &mut self.to.0, j, self.r);
+        let hi = cut_point::<L>([q1, q3], &mut self.to.1, j, self.r);
         sums(lo, hi, self.at)
     }
     #[inline(always)]
     fn boundary(&self, j: usize) -> usize {
         self.from.iter().map(|s| s.boundary(j)).min().unwrap_or(usize::MAX)
     }
+}
+
+#[inline(always)]
+fn cut_point<L: Lanes>(from: [&Stored<'_>; 2], to: &mut [ColsMut<'_>; 4], j: usize, r: QM31) -> [Packed<L>; 4] {
+    let (lo, hi) = (from[0].load::<L>(j), from[1].load::<L>(j));
+    let mut out = lo;
+    for i in 0..4 {
+        out[i] = lerp(lo[i], hi[i], r);
+        out[i].store(&mut to[i].0, j);
+    }
+    out
 }
 
 /// Later rounds: as [`Cut`], in place.
@@ -115,22 +118,24 @@ struct Fold<'a> {
 impl Pairs for Fold<'_> {
     #[inline(always)]
     fn get<L: Lanes>(&mut self, j: usize) -> [WideQm31<L>; 2] {
-        let point = |lo: &mut [ColsMut<'_>; 4], hi: &[Cols<'_>; 4]| {
-            let mut out = [Packed::<L>::zero(); 4];
-            for i in 0..4 {
-                out[i] = lerp(lo[i].load::<L>(j), Packed::load(&hi[i].0, j), self.r);
-                out[i].store(&mut lo[i].0, j);
-            }
-            out
-        };
-        let lo = point(&mut self.lo.0, &self.hi.0);
-        let hi = point(&mut self.lo.1, &self.hi.1);
+        let lo = fold_point::<L>(&mut self.lo.0, &self.hi.0, j, self.r);
+        let hi = fold_point::<L>(&mut self.lo.1, &self.hi.1, j, self.r);
         sums(lo, hi, self.at)
     }
     #[inline(always)]
     fn boundary(&self, _j: usize) -> usize {
         usize::MAX
     }
+}
+
+#[inline(always)]
+fn fold_point<L: Lanes>(lo: &mut [ColsMut<'_>; 4], hi: &[Cols<'_>; 4], j: usize, r: QM31) -> [Packed<L>; 4] {
+    let mut out = [Packed::<L>::zero(); 4];
+    for i in 0..4 {
+        out[i] = lerp(lo[i].load::<L>(j), Packed::load(&hi[i].0, j), r);
+        out[i].store(&mut lo[i].0, j);
+    }
+    out
 }
 
 #[inline(always)]
@@ -146,8 +151,11 @@ fn pair_up<L: Lanes>(from: [Cols<'_>; 4], to: (ColsMut<'_>, ColsMut<'_>), len: u
     let vectors = upper - upper % L::N;
     #[inline(always)]
     fn step<L: Lanes>(from: [Cols<'_>; 4], n: &mut ColsMut<'_>, d: &mut ColsMut<'_>, j: usize) {
-        let [n0, d0, n1, d1] = from.map(|c| Packed::<L>::load(&c.0, j));
-        relation([n0, d0, n1, d1]).reduce().store(&mut n.0, j);
+        let d0 = Packed::<L>::load(&from[1].0, j);
+        let d1 = Packed::<L>::load(&from[3].0, j);
+        relation([Packed::load(&from[0].0, j), d0, Packed::load(&from[2].0, j), d1])
+            .reduce()
+            .store(&mut n.0, j);
         d0.mul(d1).store(&mut d.0, j);
     }
     for j in (0..vectors).step_by(L::N) {

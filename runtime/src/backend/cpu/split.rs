@@ -47,7 +47,8 @@ impl<'a> ColsMut<'a> {
     /// A register of elements.
     #[inline(always)]
     pub(super) fn load<L: Lanes>(&self, at: usize) -> Packed<L> {
-        Packed::load(&self.0.each_ref().map(|c| &**c), at)
+        let [a, b, c, d] = &self.0;
+        Packed::load(&[a, b, c, d], at)
     }
 }
 

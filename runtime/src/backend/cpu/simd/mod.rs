@@ -128,8 +128,12 @@ pub fn level() -> Level {
 }
 
 /// `dispatch! { /// doc  pub fn name(arg: T, …) -> R = kernel; }` defines `name`, which runs `kernel::<L>(arg, …)`
-/// with the widest [`Lanes`] of this machine. `kernel` must be `#[inline(always)]`. Closures that another thread
-/// runs (rayon) do not inherit the instruction set: parallelise outside, dispatch per chunk.
+/// with the widest [`Lanes`] of this machine.
+///
+/// `kernel` and everything it calls that touches a register must be `#[inline(always)]`: a function that is compiled
+/// on its own lacks the instruction set, and the intrinsics inside become calls that pass registers through memory
+/// (fifty times slower, same result). That holds for closures too, so also for `array.map`: write the lanes out. For
+/// the same reason parallelise outside and dispatch per piece.
 macro_rules! dispatch {
     ($($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $kernel:ident;)*) => {$(
         $(#[$meta])*
