@@ -92,10 +92,19 @@ fn store<L: Lanes>(h: &[L; 8], out: &mut [Hash]) {
     }
 }
 
+#[inline(always)]
+fn splats<L: Lanes>(words: &[u32; 8]) -> [L; 8] {
+    let mut out = [L::splat(0); 8];
+    for (out, &w) in out.iter_mut().zip(words) {
+        *out = L::splat(w);
+    }
+    out
+}
+
 /// Hashes `L::N` messages of `len` words each, one after the other in `words`.
 #[inline(always)]
 fn hash_group<L: Lanes>(initial: &[u32; 8], words: &[u32], len: usize, out: &mut [Hash]) {
-    let mut h = initial.map(L::splat);
+    let mut h = splats(initial);
     let blocks = len.div_ceil(16).max(1);
     for i in 0..blocks {
         let last = i + 1 == blocks;
@@ -158,7 +167,10 @@ fn nonces_kernel<L: Lanes>(prefix: &[u8; 37], mask: u32, from: u64) -> Option<u6
     }
     let steps: [u32; 16] = std::array::from_fn(|lane| (lane as u32) << 8);
     let steps = L::load(&steps, 0);
-    let mut m = words.map(L::splat);
+    let mut m = [L::splat(0); 16];
+    for (m, &w) in m.iter_mut().zip(&words) {
+        *m = L::splat(w);
+    }
     let mut base = from;
     while base < from + NONCES {
         // The nonce starts at byte 37; the lanes differ in its lowest bits, which no carry leaves.
@@ -166,7 +178,7 @@ fn nonces_kernel<L: Lanes>(prefix: &[u8; 37], mask: u32, from: u64) -> Option<u6
         m[9] = L::splat(low).wrapping_add(steps);
         m[10] = L::splat((base >> 24) as u32);
         m[11] = L::splat((base >> 56) as u32);
-        let mut h = PLAIN.map(L::splat);
+        let mut h = splats(&PLAIN);
         compress(&mut h, &m, 45, true);
         let mut first = [u32::MAX; 16];
         h[0].and(L::splat(mask)).store(&mut first, 0);

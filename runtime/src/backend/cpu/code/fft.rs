@@ -19,8 +19,8 @@ use crate::backend::code::twiddles;
 use crate::backend::cpu::simd::{Lanes, dispatch};
 use crate::backend::cpu::words;
 
-/// Words of a piece: 256 KiB, a quarter of the second-level cache of current machines.
-const PIECE: usize = 1 << 16;
+/// Words of a piece: 512 KiB, half of the second-level cache of current server cores.
+const PIECE: usize = 1 << 17;
 
 /// A group of layers `low..high` of every block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,7 +198,7 @@ fn radix2_kernel<L: Lanes>(a: &mut [u32], b: &mut [u32], w: u32) {
 
 #[inline(always)]
 fn radix4_kernel<L: Lanes>(a: &mut [u32], b: &mut [u32], c: &mut [u32], d: &mut [u32], w: [u32; 3]) {
-    let wide = w.map(L::splat);
+    let wide = [L::splat(w[0]), L::splat(w[1]), L::splat(w[2])];
     let len = a.len();
     let (b, c, d) = (&mut b[..len], &mut c[..len], &mut d[..len]);
     let whole = len / L::N * L::N;
@@ -229,7 +229,8 @@ fn radix4_kernel<L: Lanes>(a: &mut [u32], b: &mut [u32], c: &mut [u32], d: &mut 
     for (tail, span) in tails.iter_mut().zip([&*a, &*b, &*c, &*d]) {
         tail[..len - whole].copy_from_slice(&span[whole..]);
     }
-    let out = four(tails.each_ref().map(|t| L::load(t, 0)), wide);
+    let [p, q, r, s] = &tails;
+    let out = four([L::load(p, 0), L::load(q, 0), L::load(r, 0), L::load(s, 0)], wide);
     for ((tail, x), span) in tails.iter_mut().zip(out).zip([a, b, c, d]) {
         x.store(tail, 0);
         span[whole..].copy_from_slice(&tail[..len - whole]);

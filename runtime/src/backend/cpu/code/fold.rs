@@ -14,33 +14,53 @@ const TASK: usize = 4096;
 /// Words of cells that one task folds.
 const FOLD_WORDS: usize = 1 << 15;
 
-/// `limbs[k][j] = (Σ_i coeffs[i] · cells[j · rows + i])_k`, with `coeffs` limb by limb, zero-padded to whole registers.
+// Kernels use functions and loops where a closure would do: what is not inlined does not get the instruction set.
+
+/// `sums + x · coeffs[at..]`, limb by limb.
 #[inline(always)]
-fn fold_rows_kernel<L: Lanes>(cells: &[u32], rows: usize, coeffs: &[Vec<u32>; 4], out: &mut [QM31]) {
+fn add_products<L: Lanes>(sums: [L::Wide; 4], x: L, coeffs: &[&[u32]; 4], at: usize) -> [L::Wide; 4] {
+    let mut sums = sums;
+    for k in 0..4 {
+        sums[k] = L::wide_add(sums[k], x.mul_wide(L::load(coeffs[k], at)));
+    }
+    sums
+}
+
+#[inline(always)]
+fn folded<L: Lanes>(sums: [L::Wide; 4]) -> [L::Wide; 4] {
+    let [a, b, c, d] = sums;
+    [L::wide_fold(a), L::wide_fold(b), L::wide_fold(c), L::wide_fold(d)]
+}
+
+/// `out[j] = Σ_i coeffs[i] · cells[j · rows + i]`, with `coeffs` limb by limb, zero-padded to whole registers.
+#[inline(always)]
+fn fold_rows_kernel<L: Lanes>(cells: &[u32], rows: usize, coeffs: &[&[u32]; 4], out: &mut [QM31]) {
     let whole = rows / L::N * L::N;
     for (column, out) in cells.chunks_exact(rows).zip(out) {
         let mut sums = [L::wide_zero(); 4];
-        let mut add = |x: L, at: usize, fold: bool| {
-            for (sum, c) in sums.iter_mut().zip(coeffs) {
-                *sum = L::wide_add(*sum, x.mul_wide(L::load(c, at)));
-                if fold {
-                    *sum = L::wide_fold(*sum);
-                }
-            }
-        };
         let mut at = 0;
+        // Three products and a folded rest stay below 2^64.
+        while at + 3 * L::N <= whole {
+            sums = add_products(sums, L::load(column, at), coeffs, at);
+            sums = add_products(sums, L::load(column, at + L::N), coeffs, at + L::N);
+            sums = add_products(sums, L::load(column, at + 2 * L::N), coeffs, at + 2 * L::N);
+            sums = folded::<L>(sums);
+            at += 3 * L::N;
+        }
         while at < whole {
-            // Three products and a folded rest stay below 2^64.
-            add(L::load(column, at), at, at / L::N % 3 == 2);
+            sums = folded::<L>(add_products(sums, L::load(column, at), coeffs, at));
             at += L::N;
         }
         if whole < rows {
             let mut tail = [0u32; 16];
             tail[..rows - whole].copy_from_slice(&column[whole..]);
-            add(L::load(&tail, 0), whole, false);
+            sums = add_products(sums, L::load(&tail, 0), coeffs, whole);
         }
-        let [a, b, c, d] = sums.map(|s| L::wide_reduce(s).sum());
-        *out = QM31::from_u32_unchecked(a, b, c, d);
+        let mut limbs = [0; 4];
+        for k in 0..4 {
+            limbs[k] = L::wide_reduce(sums[k]).sum();
+        }
+        *out = QM31::from_u32_unchecked(limbs[0], limbs[1], limbs[2], limbs[3]);
     }
 }
 
@@ -53,45 +73,49 @@ fn fold_vector_kernel<L: Lanes>(v: &[&[u32]; 4], coeffs: &[QM31], cols: usize, f
     let mut at = 0;
     while at < n {
         let mut sum = WideQm31::<L>::zero();
-        let whole = at + L::N <= n;
-        let lanes = if whole { L::N } else { n - at };
         for (row, &c) in coeffs.iter().enumerate() {
             let start = row * cols + from + at;
             if start >= len {
                 break;
             }
-            let x = if start + L::N <= len && whole {
-                Packed::<L>::load(v, start)
-            } else {
-                load_tail(v, start, lanes.min(len - start))
-            };
-            sum = sum.add(x.mul_wide(Packed::splat(c))).fold();
+            // Past the end of a row are entries of the next one: lanes that are not stored.
+            sum = sum.add(load_padded::<L>(v, start).mul_wide(Packed::splat(c))).fold();
         }
         let sum = sum.reduce();
-        if whole {
+        if at + L::N <= n {
             sum.store(&mut out, at);
         } else {
-            store_tail(sum, &mut out, at, lanes);
+            store_tail(sum, &mut out, at, n - at);
         }
         at += L::N;
     }
 }
 
+/// The elements from `at`; those behind the end of `v` are zero.
 #[inline(always)]
-fn load_tail<L: Lanes>(v: &[&[u32]; 4], at: usize, lanes: usize) -> Packed<L> {
-    Packed(v.map(|limb| {
-        let mut padded = [0u32; 16];
-        padded[..lanes].copy_from_slice(&limb[at..at + lanes]);
-        L::load(&padded, 0)
-    }))
+fn load_padded<L: Lanes>(v: &[&[u32]; 4], at: usize) -> Packed<L> {
+    let len = v[0].len();
+    if at + L::N <= len {
+        Packed::load(v, at)
+    } else if at < len {
+        let mut out = Packed::zero();
+        for k in 0..4 {
+            let mut padded = [0u32; 16];
+            padded[..len - at].copy_from_slice(&v[k][at..len]);
+            out.0[k] = L::load(&padded, 0);
+        }
+        out
+    } else {
+        Packed::zero()
+    }
 }
 
 #[inline(always)]
 fn store_tail<L: Lanes>(x: Packed<L>, out: &mut [&mut [u32]; 4], at: usize, lanes: usize) {
-    for (limb, x) in out.iter_mut().zip(x.0) {
+    for k in 0..4 {
         let mut padded = [0u32; 16];
-        x.store(&mut padded, 0);
-        limb[at..at + lanes].copy_from_slice(&padded[..lanes]);
+        x.0[k].store(&mut padded, 0);
+        out[k][at..at + lanes].copy_from_slice(&padded[..lanes]);
     }
 }
 
@@ -111,7 +135,8 @@ fn positions_kernel<L: Lanes>(high: &[QM31], low: &[u32], out: [&mut [u32]; 4]) 
                 sum = sum.fold();
             }
         }
-        let here = Packed::<L>(out.each_ref().map(|limb| L::load(limb, at)));
+        let [a, b, c, d] = &mut out;
+        let here = Packed::<L>::load(&[a, b, c, d], at);
         here.add(sum.reduce()).store(&mut out, at);
         at += L::N;
     }
@@ -125,22 +150,11 @@ fn round_kernel<L: Lanes>(a: [[&[u32]; 4]; 2], b: [[&[u32]; 4]; 2]) -> [QM31; 2]
     let mut sums = [WideQm31::<L>::zero(); 2];
     let mut at = 0;
     while at < n {
-        let lanes = L::N.min(n - at);
-        let load = |v: &[&[u32]; 4]| {
-            let len = v[0].len();
-            if at + L::N <= len {
-                Packed::<L>::load(v, at)
-            } else if at < len {
-                load_tail(v, at, lanes.min(len - at))
-            } else {
-                Packed::zero()
-            }
-        };
-        let (a0, b0) = (load(&a[0]), load(&b[0]));
+        let (a0, b0) = (load_padded::<L>(&a[0], at), load_padded::<L>(&b[0], at));
         let zero = a0.mul_wide(b0);
         sums[0] = sums[0].add(zero).fold();
         let two = if at < have {
-            let (a1, b1) = (load(&a[1]), load(&b[1]));
+            let (a1, b1) = (load_padded::<L>(&a[1], at), load_padded::<L>(&b[1], at));
             a1.add(a1).sub(a0).mul_wide(b1.add(b1).sub(b0))
         } else {
             zero
@@ -148,7 +162,7 @@ fn round_kernel<L: Lanes>(a: [[&[u32]; 4]; 2], b: [[&[u32]; 4]; 2]) -> [QM31; 2]
         sums[1] = sums[1].add(two).fold();
         at += L::N;
     }
-    sums.map(|s| s.reduce().sum())
+    [sums[0].reduce().sum(), sums[1].reduce().sum()]
 }
 
 /// `out = lo + r (hi - lo)`; `hi` may be shorter, the rest of it is zero.
@@ -159,30 +173,19 @@ fn bind_kernel<L: Lanes>(lo: [&[u32]; 4], hi: [&[u32]; 4], r: QM31, out: [&mut [
     let n = lo[0].len();
     let mut at = 0;
     while at < n {
-        let lanes = L::N.min(n - at);
-        let load = |v: &[&[u32]; 4]| {
-            let len = v[0].len();
-            if at + L::N <= len {
-                Packed::<L>::load(v, at)
-            } else if at < len {
-                load_tail(v, at, lanes.min(len - at))
-            } else {
-                Packed::zero()
-            }
-        };
-        let (x, y) = (load(&lo), load(&hi));
+        let (x, y) = (load_padded::<L>(&lo, at), load_padded::<L>(&hi, at));
         let bound = x.add(r.mul(y.sub(x)));
-        if lanes == L::N {
+        if at + L::N <= n {
             bound.store(&mut out, at);
         } else {
-            store_tail(bound, &mut out, at, lanes);
+            store_tail(bound, &mut out, at, n - at);
         }
         at += L::N;
     }
 }
 
 dispatch! {
-    fn fold_rows_task(cells: &[u32], rows: usize, coeffs: &[Vec<u32>; 4], out: &mut [QM31]) = fold_rows_kernel;
+    fn fold_rows_task(cells: &[u32], rows: usize, coeffs: &[&[u32]; 4], out: &mut [QM31]) = fold_rows_kernel;
     fn fold_vector_task(v: &[&[u32]; 4], coeffs: &[QM31], cols: usize, from: usize, out: [&mut [u32]; 4])
         = fold_vector_kernel;
     fn positions_task(high: &[QM31], low: &[u32], out: [&mut [u32]; 4]) = positions_kernel;
@@ -221,7 +224,7 @@ pub(super) fn fold_rows(cells: &[M31], coeffs: &[QM31]) -> ExtVec {
     let columns = (FOLD_WORDS / rows).max(1);
     out.par_chunks_mut(columns)
         .zip(words(cells).par_chunks(columns * rows))
-        .for_each(|(out, cells)| fold_rows_task(cells, rows, &limbs, out));
+        .for_each(|(out, cells)| fold_rows_task(cells, rows, &limbs.each_ref().map(Vec::as_slice), out));
     ExtVec::from_values(&out)
 }
 
