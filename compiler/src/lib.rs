@@ -4,11 +4,15 @@
 //! [`mlc_ir`], [`fmt`] prints source in one style, [`diagnostics`] say what is wrong. Files come through [`Host`].
 
 pub mod check;
+mod compile;
 pub mod diagnostics;
 pub mod fmt;
 pub mod lower;
 pub mod passes;
+pub mod pipeline;
 pub mod plan;
 pub mod syntax;
 
 pub use check::{CheckResult, Config, Host, MemoryHost, QuantHint, QuantTarget, ScaleKind, check};
+pub use compile::{CompileError, CompileOptions, Compiled, compile, compile_observed};
+pub use pipeline::prepare;

@@ -1,8 +1,10 @@
 //! Weights, constants, states, and repeat regions.
 
+use std::collections::BTreeSet;
+
 use super::{InferErrorKind, Inferred, Operand, Scope, number};
-use crate::graph::StackAxis;
-use crate::op::{Literal, Repeat};
+use crate::graph::{Region, StackAxis, ValueId};
+use crate::op::{BinaryOp, Literal, Op, Repeat};
 use crate::recipe::Template;
 use crate::shape::{Bindings, Dim, Shape};
 use crate::types::{Elem, Type};
@@ -138,7 +140,7 @@ pub(super) fn repeat(scope: Scope<'_>, repeat: &Repeat, operands: &[Operand<'_>]
         let dims = std::iter::once(Dim::fixed(repeat.count as i64)).chain(ty.shape.0.iter().cloned());
         ty.with_shape(Shape(dims.collect()))
     };
-    let ty = |id: &crate::graph::ValueId| &scope.values[id.index()].ty;
+    let ty = |id: &ValueId| &scope.values[id.index()].ty;
     let mut results = Vec::new();
     for (position, (param, operand)) in body.params.iter().zip(operands).enumerate() {
         let (what, expected) = if position < repeat.carried {
@@ -151,13 +153,63 @@ pub(super) fn repeat(scope: Scope<'_>, repeat: &Repeat, operands: &[Operand<'_>]
     for (position, result) in body.results.iter().enumerate() {
         if position < repeat.carried {
             let carried = ty(&body.params[position]);
-            check("carried result", position, ty(result), carried)?;
+            if !accumulates(scope, repeat, position, operands[position].ty) {
+                check("carried result", position, ty(result), carried)?;
+            }
             results.push(carried.clone());
         } else {
             results.push(stacked(ty(result)));
         }
     }
     Ok(results)
+}
+
+/// True where the next value of carried value `position` is the carried value plus terms of the body, and the carried
+/// value's bounds hold the first value plus `count` times the terms: a residual stream, whose bounds no single iteration
+/// proves. The terms do not see the stream's bounds themselves: their types are what they are whatever it is.
+fn accumulates(scope: Scope<'_>, repeat: &Repeat, position: usize, first: &Type) -> bool {
+    let body = &repeat.body;
+    let (Some(param), Some(mut at)) = (body.params.get(position), body.results.get(position).copied()) else {
+        return false;
+    };
+    let elem = |id: ValueId| scope.values.get(id.index()).and_then(|v| v.ty.elem.int());
+    let (Some(carried), Some(first)) = (elem(*param), first.elem.int()) else {
+        return false;
+    };
+    if scope.values[param.index()].ty.shape != scope.values[at.index()].ty.shape {
+        return false;
+    }
+    let (mut lo, mut hi) = (i128::from(first.lo), i128::from(first.hi));
+    // Up the chain of sums, through the operand that leads to the parameter.
+    let sums = sums_with(body, *param);
+    let leads = |id: ValueId| sums.contains(&id);
+    while at != *param {
+        let Some(node) = body.nodes.iter().find(|n| n.results.contains(&at)) else {
+            return false;
+        };
+        let (Op::Binary(BinaryOp::Add), [a, b]) = (&node.op, &node.operands[..]) else {
+            return false;
+        };
+        let (next, term) = if leads(*a) { (*a, *b) } else { (*b, *a) };
+        let Some(term) = elem(term).filter(|t| t.scale == carried.scale && leads(next)) else {
+            return false;
+        };
+        lo += i128::from(repeat.count) * i128::from(term.lo.min(0));
+        hi += i128::from(repeat.count) * i128::from(term.hi.max(0));
+        at = next;
+    }
+    first.scale == carried.scale && lo >= i128::from(carried.lo) && hi <= i128::from(carried.hi)
+}
+
+/// The parameter and every sum with it somewhere among its terms.
+fn sums_with(body: &Region, param: ValueId) -> BTreeSet<ValueId> {
+    let mut out = BTreeSet::from([param]);
+    for node in &body.nodes {
+        if node.op == Op::Binary(BinaryOp::Add) && node.operands.iter().any(|id| out.contains(id)) {
+            out.extend(&node.results);
+        }
+    }
+    out
 }
 
 /// `found` may stand where `expected` is: equal, but for integer bounds, which may be narrower.

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mlc_ir::{
     Elem, Entry, Formula, GraphBuilder, IntType, Literal, Module, Node, Op, Recipe, Region, Requant, Shape, Span,
-    Stage, Template, TensorF32, Type, ValueId,
+    Stage, Template, Type, ValueId,
 };
 
 use super::PassError;
@@ -312,9 +312,4 @@ impl Quantiser<'_, '_> {
             span: place.span.clone(),
         })
     }
-}
-
-fn scalar(tensor: &TensorF32) -> Option<f64> {
-    let first = *tensor.data.first()?;
-    tensor.data.iter().all(|v| *v == first).then(|| f64::from(first))
 }

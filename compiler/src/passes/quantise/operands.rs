@@ -3,7 +3,8 @@
 use mlc_ir::{AbsSum, Literal, Node, Op, Recipe, Shape, Type, ValueId, Visibility, Weight};
 
 use super::super::PassError;
-use super::{FixedTensor, Place, Q, Quantiser, scalar};
+use super::{FixedTensor, Place, Q, Quantiser};
+use crate::passes::uniform;
 
 /// Greatest magnitude of a weight: 16 bits with sign.
 const WEIGHT_LIMIT: i64 = (1 << 15) - 1;
@@ -25,7 +26,7 @@ impl Quantiser<'_, '_> {
                     views: Vec::new(),
                 }))
             }
-            Op::Const(Literal::Real(tensor)) => Some(match scalar(tensor) {
+            Op::Const(Literal::Real(tensor)) => Some(match uniform(tensor) {
                 Some(value) => Q::Scalar(value),
                 None => Q::Weight(FixedTensor {
                     name: self.name(*node.results.first()?).to_owned(),
