@@ -3,7 +3,9 @@
 //! `prover/` mirrors the verifier crate file by file and is written once against the primitives of `backend/`.
 
 pub mod backend;
+pub mod calibrate;
 pub mod exec;
+pub mod inputs;
 pub mod prove;
 pub mod prover;
 pub mod setup;

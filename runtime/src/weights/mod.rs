@@ -1,5 +1,11 @@
-//! Integer weights: how they are held, checked, and quantised from recipes over the model's files.
+//! Weights: the model's files ([`TensorFiles`]), recipes over them made integers ([`quantise`]), and the integers of a
+//! circuit with their bounds checked ([`IntWeights`]).
 
+mod files;
 mod int;
+mod plan;
 
+pub use files::{FileError, TensorError, TensorFiles};
 pub use int::{IntWeights, WeightsError};
+pub(crate) use plan::bindings;
+pub use plan::{QuantiseError, WeightPlan, quantise};

@@ -1,0 +1,294 @@
+//! Named tensors in safetensors files, mapped into memory: a tensor is decoded when it is asked for.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use mlc_ir::{RecipeError, TensorF32, WeightSource};
+use safetensors::{Dtype, SafeTensors};
+
+/// Why a file is not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    /// The file cannot be opened or mapped.
+    #[error("cannot read '{path}': {why}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// It is not a safetensors file, or a truncated one.
+    #[error("'{path}' is not a whole safetensors file: {why}")]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// Two files hold a tensor of the same name.
+    #[error("tensor '{name}' is in '{first}' and in '{second}'")]
+    Duplicate {
+        /// The tensor.
+        name: String,
+        /// One file.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+}
+
+/// Why a tensor is not read.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum TensorError {
+    /// No file has it.
+    #[error("there is no tensor '{0}'")]
+    Missing(String),
+    /// Its elements are no weights.
+    #[error("tensor '{name}' has elements of type {dtype}; F64, F32, F16 and BF16 are read")]
+    Dtype {
+        /// The tensor.
+        name: String,
+        /// Its type.
+        dtype: String,
+    },
+    /// An element is NaN or infinite (as `f32`).
+    #[error("tensor '{name}' is {value} at position {position}; every weight must be finite")]
+    NotFinite {
+        /// The tensor.
+        name: String,
+        /// Row-major position.
+        position: usize,
+        /// The element.
+        value: f32,
+    },
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(m) => m,
+            Bytes::Owned(v) => v,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Range<usize>,
+}
+
+/// Tensors of one or more safetensors files (shards), by name.
+#[derive(Debug, Default)]
+pub struct TensorFiles {
+    files: Vec<(PathBuf, Bytes)>,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl TensorFiles {
+    /// Maps files. They must not be changed while they are in use.
+    pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Self, FileError> {
+        let mut out = Self::default();
+        for path in paths {
+            let path = path.as_ref();
+            let io = |e: std::io::Error| FileError::Io {
+                path: path.to_owned(),
+                why: e.to_string(),
+            };
+            let file = File::open(path).map_err(io)?;
+            // SAFETY: the map is read-only; the documentation asks that nobody changes the file meanwhile.
+            let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+            out.add(path, Bytes::Mapped(map))?;
+        }
+        Ok(out)
+    }
+
+    /// A file that is already in memory; `path` names it in errors.
+    pub fn from_bytes(path: impl AsRef<Path>, bytes: Vec<u8>) -> Result<Self, FileError> {
+        let mut out = Self::default();
+        out.add(path.as_ref(), Bytes::Owned(bytes))?;
+        Ok(out)
+    }
+
+    fn add(&mut self, path: &Path, bytes: Bytes) -> Result<(), FileError> {
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| FileError::Format {
+            path: path.to_owned(),
+            why: e.to_string(),
+        })?;
+        let file = self.files.len();
+        for (name, view) in tensors.tensors() {
+            let start = view.data().as_ptr().addr() - bytes.as_ptr().addr();
+            let entry = Entry {
+                file,
+                dtype: view.dtype(),
+                shape: view.shape().to_vec(),
+                bytes: start..start + view.data().len(),
+            };
+            if let Some(first) = self.entries.get(&name) {
+                return Err(FileError::Duplicate {
+                    name,
+                    first: self.files[first.file].0.clone(),
+                    second: path.to_owned(),
+                });
+            }
+            self.entries.insert(name, entry);
+        }
+        self.files.push((path.to_owned(), bytes));
+        Ok(())
+    }
+
+    /// Names and shapes of all tensors, by name.
+    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.entries.iter().map(|(name, e)| (name.as_str(), e.shape.as_slice()))
+    }
+
+    /// Decodes a tensor to `f32`; every element is finite.
+    pub fn tensor(&self, name: &str) -> Result<TensorF32, TensorError> {
+        let e = self
+            .entries
+            .get(name)
+            .ok_or_else(|| TensorError::Missing(name.to_owned()))?;
+        let bytes = &self.files[e.file].1[e.bytes.clone()];
+        let data = floats(e.dtype, bytes).ok_or_else(|| TensorError::Dtype {
+            name: name.to_owned(),
+            dtype: format!("{:?}", e.dtype),
+        })?;
+        if let Some(position) = data.iter().position(|v| !v.is_finite()) {
+            return Err(TensorError::NotFinite {
+                name: name.to_owned(),
+                position,
+                value: data[position],
+            });
+        }
+        Ok(TensorF32 {
+            shape: e.shape.clone(),
+            data,
+        })
+    }
+}
+
+/// Elements as `f32`; `None` for types that are no weights.
+pub(crate) fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    fn each<const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        bytes.as_chunks::<N>().0.iter().map(|b| f(*b)).collect()
+    }
+    Some(match dtype {
+        Dtype::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
+        Dtype::F32 => each(bytes, f32::from_le_bytes),
+        Dtype::F16 => each(bytes, |b| half::f16::from_le_bytes(b).to_f32()),
+        Dtype::BF16 => each(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
+        _ => return None,
+    })
+}
+
+impl WeightSource for TensorFiles {
+    fn get(&self, name: &str) -> Result<TensorF32, RecipeError> {
+        self.tensor(name).map_err(|e| match e {
+            TensorError::Missing(name) => RecipeError::Missing(name),
+            e => RecipeError::Unreadable {
+                name: name.to_owned(),
+                why: e.to_string(),
+            },
+        })
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::{TensorView, serialize};
+
+    use super::*;
+
+    fn file(tensors: &[(&str, Dtype, Vec<usize>, Vec<u8>)]) -> Vec<u8> {
+        let views = tensors
+            .iter()
+            .map(|(name, dtype, shape, data)| (*name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+        serialize(views, None).unwrap()
+    }
+
+    #[test]
+    fn floats_of_every_width_are_read_from_a_mapped_file() {
+        let values = [1.5f32, -2.0, 0.25, 448.0];
+        let bytes = |f: &dyn Fn(f32) -> Vec<u8>| values.iter().flat_map(|v| f(*v)).collect::<Vec<u8>>();
+        let data = file(&[
+            (
+                "f64",
+                Dtype::F64,
+                vec![4],
+                bytes(&|v| f64::from(v).to_le_bytes().to_vec()),
+            ),
+            ("f32", Dtype::F32, vec![2, 2], bytes(&|v| v.to_le_bytes().to_vec())),
+            (
+                "f16",
+                Dtype::F16,
+                vec![4, 1],
+                bytes(&|v| half::f16::from_f32(v).to_le_bytes().to_vec()),
+            ),
+            (
+                "bf16",
+                Dtype::BF16,
+                vec![4],
+                bytes(&|v| half::bf16::from_f32(v).to_le_bytes().to_vec()),
+            ),
+        ]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("w.safetensors");
+        std::fs::write(&path, data).unwrap();
+        let files = TensorFiles::open(&[&path]).unwrap();
+        for name in ["f64", "f32", "f16", "bf16"] {
+            assert_eq!(files.get(name).unwrap().data, values, "{name}");
+        }
+        assert_eq!(files.get("f32").unwrap().shape, [2, 2]);
+        assert!(files.contains("f16") && !files.contains("f8"));
+        assert_eq!(files.get("f8"), Err(RecipeError::Missing("f8".into())));
+        assert!(matches!(
+            TensorFiles::open(&[&path, &path]),
+            Err(FileError::Duplicate { .. })
+        ));
+    }
+
+    #[test]
+    fn bad_tensors_are_named() {
+        let bytes: Vec<u8> = [1.0, f32::NAN].iter().flat_map(|v: &f32| v.to_le_bytes()).collect();
+        let wide: Vec<u8> = 1e300f64.to_le_bytes().to_vec();
+        let data = file(&[
+            ("nan", Dtype::F32, vec![2], bytes),
+            ("wide", Dtype::F64, vec![1], wide),
+            ("int", Dtype::I64, vec![1], vec![0; 8]),
+        ]);
+        let files = TensorFiles::from_bytes("w", data.clone()).unwrap();
+        assert_eq!(
+            files.tensor("nan").unwrap_err().to_string(),
+            "tensor 'nan' is NaN at position 1; every weight must be finite"
+        );
+        assert!(matches!(
+            files.tensor("wide"),
+            Err(TensorError::NotFinite { position: 0, .. })
+        ));
+        assert!(matches!(files.tensor("int"), Err(TensorError::Dtype { dtype, .. }) if dtype == "I64"));
+        for cut in [0, 7, 20, data.len() - 1] {
+            let cut = TensorFiles::from_bytes("w", data[..cut].to_vec());
+            assert!(matches!(cut, Err(FileError::Format { .. })));
+        }
+        assert!(matches!(
+            TensorFiles::open(&["/nonexistent"]),
+            Err(FileError::Io { .. })
+        ));
+    }
+}
