@@ -141,11 +141,12 @@ fn weights_become_safetensors() {
 #[test]
 fn standard_functions_are_those_of_the_library() {
     let source = "import std.activation.{relu, relu6, sigmoid, hard_sigmoid, softplus, silu, hard_swish, mish, softsign, gelu, \
-                  gelu_tanh, leaky_relu, elu}\n\
+                  gelu_tanh, leaky_relu, elu, selu}\n\
                   model M { dim batch: runtime max 4 entry main(x: real[batch, 2]) -> (y: real[batch, 2]) {\n\
                   let a = relu(x) let b = relu6(a) let c = sigmoid(b) let d = hard_sigmoid(c) let e = softplus(d)\n\
                   let f = silu(e) let g = hard_swish(f) let h = mish(g) let i = softsign(h) let j = gelu(i)\n\
-                  let k = gelu_tanh(j) let l = leaky_relu(k, slope = 0.25) elu(l, alpha = 0.5) } }\n";
+                  let k = gelu_tanh(j) let l = leaky_relu(k, slope = 0.25) let m = elu(l, alpha = 0.5)\n\
+                  selu(m) } }\n";
     let result = check(&MemoryHost::single("main.mlc", source), "main.mlc", &Config::default());
     let text = render::full(&result.diagnostics, &result.sources, false);
     let module = result.module.unwrap_or_else(|| panic!("{text}"));
@@ -161,7 +162,7 @@ fn standard_functions_are_those_of_the_library() {
         nodes.into_iter().filter_map(|n| of(&n.op)).collect()
     };
     assert_eq!(formulas(&again), formulas(&module));
-    assert_eq!(formulas(&module).len(), 13);
+    assert_eq!(formulas(&module).len(), 14);
 }
 
 /// A region: weights by turn, a value carried.

@@ -81,7 +81,7 @@ pub(crate) fn mish() -> Formula {
 }
 
 /// The functions of `std.activation` without parameters, as the language elaborates them.
-pub(crate) fn standard() -> [(&'static str, Formula); 11] {
+pub(crate) fn standard() -> [(&'static str, Formula); 12] {
     [
         ("relu", relu()),
         ("relu6", relu().min(6.0)),
@@ -91,6 +91,7 @@ pub(crate) fn standard() -> [(&'static str, Formula); 11] {
         ("silu", Formula::x() * sigmoid()),
         ("hard_swish", hard_swish()),
         ("mish", mish()),
+        ("selu", 1.0507009873554805 * elu(1.6732632423543772)),
         ("softsign", Formula::x() / (1.0 + Formula::x().abs())),
         ("gelu", gelu()),
         ("gelu_tanh", gelu_tanh()),

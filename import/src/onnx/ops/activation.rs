@@ -50,8 +50,8 @@ fn formula(node: &Node<'_>) -> Result<Formula, NodeError> {
         "Relu" => relu(),
         "Round" => x().round(),
         "Selu" => {
-            let gamma = node.float_or("gamma", 1.050_700_987_355_480_5)?;
-            let a = alpha(1.673_263_242_354_377_2)?;
+            let gamma = node.float_or("gamma", 1.050_701)?;
+            let a = alpha(1.673_263_2)?;
             gamma * elu(a)
         }
         "Sigmoid" => sigmoid(),
