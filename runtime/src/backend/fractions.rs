@@ -8,16 +8,13 @@ use mlc_verifier::field::QM31;
 
 use super::{Columns, RoundSums, Vertex, Weights};
 
-/// A layer cut at its top index bit, with λ absorbed: the sumcheck is over (n0 + λ d0)·d1 + n1·d0. Equal lengths.
+/// A layer cut at its top index bit, with λ absorbed, over m values of x: the sumcheck is over
+/// (n0 + λ d0)(x) · d1(x) + n1(x) · d0(x).
 pub struct Halves<C: Columns + ?Sized> {
-    /// n0 + λ d0 of the lower half.
-    pub mixed: C::Ext,
-    /// d0 of the lower half.
-    pub d0: C::Ext,
-    /// n1 of the upper half.
-    pub n1: C::Ext,
-    /// d1 of the upper half.
-    pub d1: C::Ext,
+    /// n0 + λ d0, then n1: 2m values.
+    pub num: C::Ext,
+    /// d0, then d1: 2m values.
+    pub den: C::Ext,
 }
 
 /// The round to evaluate after a fold.
@@ -36,7 +33,8 @@ pub trait FractionOps: Columns + Sized {
     /// The sums of the first round of a layer's sumcheck over x, of which there are `half >= 2`.
     fn fraction_round(&self, num: &Self::Ext, den: &Self::Ext, lambda: QM31, next: NextRound<'_, Self>) -> RoundSums;
 
-    /// Cuts a layer, folds the top variable of x by `r` (padding becomes explicit), and sums the next round.
+    /// Cuts a layer, folds the top variable of x by `r` (padding becomes explicit), and sums the next round. There is a
+    /// next round unless x had one variable.
     fn fraction_split(
         &self,
         num: Self::Ext,

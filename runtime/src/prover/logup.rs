@@ -8,6 +8,7 @@
 use mlc_verifier::field::{QM31, bits_for, mle};
 use mlc_verifier::logup::{CLEAR_BITS, padding_weight};
 use mlc_verifier::sumcheck::evaluate_eq_round;
+use num_traits::Zero;
 
 use super::channel::ProverChannel;
 use super::eq_weights::EqWeights;
@@ -137,17 +138,14 @@ enum Layer<B: FractionOps> {
 impl<B: FractionOps> Layer<B> {
     /// n0, n1, d0, d1 once every variable is bound.
     fn values(&self, backend: &B, lambda: QM31) -> [QM31; 4] {
-        let first = |v: &B::Ext| backend.host_ext(v)[0];
-        match self {
-            Self::Whole(num, den) => {
-                let (num, den) = (backend.host_ext(num), backend.host_ext(den));
-                [num[0], num[1], den[0], den[1]]
-            }
-            Self::Cut(h) => {
-                let d0 = first(&h.d0);
-                [first(&h.mixed) - lambda * d0, first(&h.n1), d0, first(&h.d1)]
-            }
-        }
+        let (num, den) = match self {
+            Self::Whole(num, den) | Self::Cut(Halves { num, den }) => (backend.host_ext(num), backend.host_ext(den)),
+        };
+        let absorbed = match self {
+            Self::Whole(..) => QM31::zero(),
+            Self::Cut(_) => lambda * den[0],
+        };
+        [num[0] - absorbed, num[1], den[0], den[1]]
     }
 }
 

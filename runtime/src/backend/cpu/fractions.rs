@@ -1,7 +1,7 @@
 //! LogUp-GKR on the CPU: a fold and the next round's sums share one pass over memory.
 
 use mlc_verifier::field::QM31;
-use num_traits::One;
+use num_traits::{One, Zero};
 
 use super::simd::{Lanes, Packed, Scalar, WideQm31, dispatch};
 use super::split::{Cols, ColsMut, Split, map_pieces};
@@ -28,7 +28,7 @@ fn sums<L: Lanes>(lo: [Packed<L>; 4], hi: [Packed<L>; 4], at: Vertex) -> [WideQm
     [relation(vertex), relation(slopes)]
 }
 
-/// A quarter of a stored layer's four columns (n0, d0, n1, d1); the last two may be short.
+/// Part of a stored layer's four columns (n0, d0, n1, d1); the last two may be short.
 #[derive(Clone, Copy)]
 struct Stored<'a> {
     columns: [Cols<'a>; 4],
@@ -36,23 +36,32 @@ struct Stored<'a> {
 }
 
 impl Stored<'_> {
-    /// (mixed, d0, n1, d1); past the end of the leaves the fraction is 0/1.
+    /// (n0 + λ d0, d0, n1, d1).
     #[inline(always)]
     fn load<L: Lanes>(&self, j: usize) -> [Packed<L>; 4] {
         let [n0, d0, n1, d1] = &self.columns;
         let d = Packed::load(&d0.0, j);
         let mixed = Packed::load(&n0.0, j).add(d.mul(Packed::splat(self.lambda)));
-        if j < n1.len() {
-            [mixed, d, Packed::load(&n1.0, j), Packed::load(&d1.0, j)]
-        } else {
-            [mixed, d, Packed::zero(), Packed::splat(QM31::one())]
-        }
+        let [n1, d1] = padded(n1, d1, j);
+        [mixed, d, n1, d1]
     }
+}
 
-    fn boundary(&self, j: usize) -> usize {
-        let end = self.columns[2].len();
-        if j < end { end } else { usize::MAX }
+/// Fractions of the upper half; past the end of the leaves they are 0/1.
+#[inline(always)]
+fn padded<L: Lanes>(num: &Cols<'_>, den: &Cols<'_>, j: usize) -> [Packed<L>; 2] {
+    if j < num.len() {
+        [Packed::load(&num.0, j), Packed::load(&den.0, j)]
+    } else {
+        [Packed::zero(), Packed::splat(QM31::one())]
     }
+}
+
+/// How far a register that starts at `j` may reach into columns of which some end early.
+#[inline(always)]
+fn boundary(j: usize, lens: [usize; 2]) -> usize {
+    let end = |len: usize| if j < len { len } else { usize::MAX };
+    end(lens[0]).min(end(lens[1]))
 }
 
 /// First round: both points of a pair come from the stored layer.
@@ -69,73 +78,58 @@ impl Pairs for First<'_> {
     }
     #[inline(always)]
     fn boundary(&self, j: usize) -> usize {
-        self.lo.boundary(j).min(self.hi.boundary(j))
+        boundary(j, [self.lo.columns[2].len(), self.hi.columns[2].len()])
     }
 }
 
-/// Second round: each point is folded from two points of the stored layer, and written.
-struct Cut<'a> {
-    from: [Stored<'a>; 4],
-    to: ([ColsMut<'a>; 4], [ColsMut<'a>; 4]),
-    r: QM31,
-    at: Vertex,
-}
+/// A column in eighths: four of the lower half of the layer, which become the folded column, and four of the upper.
+type Eighths<'a> = ([ColsMut<'a>; 4], [Cols<'a>; 4]);
 
-impl Pairs for Cut<'_> {
-    #[inline(always)]
-    fn get<L: Lanes>(&mut self, j: usize) -> [WideQm31<L>; 2] {
-        // Quarters 0, 2 fold into the lower point of the next round's pair, 1, 3 into the upper one.
-        let [q0, q1, q2, q3] = &self.from;
-        let lo = cut_point::<L>([q0, q2], &mut self.to.0, j, self.r);
-        let hi = cut_point::<L>([q1, q3], &mut self.to.1, j, self.r);
-        sums(lo, hi, self.at)
-    }
-    #[inline(always)]
-    fn boundary(&self, j: usize) -> usize {
-        self.from.iter().map(|s| s.boundary(j)).min().unwrap_or(usize::MAX)
-    }
-}
-
-#[inline(always)]
-fn cut_point<L: Lanes>(from: [&Stored<'_>; 2], to: &mut [ColsMut<'_>; 4], j: usize, r: QM31) -> [Packed<L>; 4] {
-    let (lo, hi) = (from[0].load::<L>(j), from[1].load::<L>(j));
-    let mut out = lo;
-    for i in 0..4 {
-        out[i] = lerp(lo[i], hi[i], r);
-        out[i].store(&mut to[i].0, j);
-    }
-    out
-}
-
-/// Later rounds: as [`Cut`], in place.
+/// Later rounds: folds the column by `r` in place, then sums the pair of folded points. Over 4q values of x, the
+/// folded values at j and q + j come from those at j, 2q + j and at q + j, 3q + j; they go to eighths 0 and 1 (lower
+/// half) and 2 and 3 (upper half), all of which are read at the same j.
 struct Fold<'a> {
-    lo: ([ColsMut<'a>; 4], [ColsMut<'a>; 4]),
-    hi: ([Cols<'a>; 4], [Cols<'a>; 4]),
+    num: Eighths<'a>,
+    den: Eighths<'a>,
     r: QM31,
+    /// λ where the column is still as stored.
+    lambda: Option<QM31>,
     at: Vertex,
+}
+
+impl Fold<'_> {
+    /// The folded point j + s·q: (n0 + λ d0, d0, n1, d1).
+    #[inline(always)]
+    fn point<L: Lanes>(&mut self, s: usize, j: usize) -> [Packed<L>; 4] {
+        let ((num, num1), (den, den1)) = (&mut self.num, &mut self.den);
+        let mut mixed = lerp(num[s].load::<L>(j), num[s + 2].load(j), self.r);
+        let d0 = lerp(den[s].load::<L>(j), den[s + 2].load(j), self.r);
+        if let Some(lambda) = self.lambda {
+            mixed = mixed.add(d0.mul(Packed::splat(lambda)));
+        }
+        let [n_lo, d_lo] = padded::<L>(&num1[s], &den1[s], j);
+        let [n_hi, d_hi] = padded::<L>(&num1[s + 2], &den1[s + 2], j);
+        let (n1, d1) = (lerp(n_lo, n_hi, self.r), lerp(d_lo, d_hi, self.r));
+        mixed.store(&mut num[s].0, j);
+        n1.store(&mut num[s + 2].0, j);
+        d0.store(&mut den[s].0, j);
+        d1.store(&mut den[s + 2].0, j);
+        [mixed, d0, n1, d1]
+    }
 }
 
 impl Pairs for Fold<'_> {
     #[inline(always)]
     fn get<L: Lanes>(&mut self, j: usize) -> [WideQm31<L>; 2] {
-        let lo = fold_point::<L>(&mut self.lo.0, &self.hi.0, j, self.r);
-        let hi = fold_point::<L>(&mut self.lo.1, &self.hi.1, j, self.r);
+        let lo = self.point::<L>(0, j);
+        let hi = self.point::<L>(1, j);
         sums(lo, hi, self.at)
     }
     #[inline(always)]
-    fn boundary(&self, _j: usize) -> usize {
-        usize::MAX
+    fn boundary(&self, j: usize) -> usize {
+        let [a, b, c, d] = &self.num.1;
+        boundary(j, [a.len(), b.len()]).min(boundary(j, [c.len(), d.len()]))
     }
-}
-
-#[inline(always)]
-fn fold_point<L: Lanes>(lo: &mut [ColsMut<'_>; 4], hi: &[Cols<'_>; 4], j: usize, r: QM31) -> [Packed<L>; 4] {
-    let mut out = [Packed::<L>::zero(); 4];
-    for i in 0..4 {
-        out[i] = lerp(lo[i].load::<L>(j), Packed::load(&hi[i].0, j), r);
-        out[i].store(&mut lo[i].0, j);
-    }
-    out
 }
 
 #[inline(always)]
@@ -174,39 +168,83 @@ fn pair_up<L: Lanes>(from: [Cols<'_>; 4], to: (ColsMut<'_>, ColsMut<'_>), len: u
 
 dispatch! {
     fn first_piece(p: First<'_>, offset: usize, len: usize, w: Weights<'_, Cpu>) -> RoundSums = round;
-    fn cut_piece(p: Cut<'_>, offset: usize, len: usize, w: Weights<'_, Cpu>) -> RoundSums = round;
     fn fold_piece(p: Fold<'_>, offset: usize, len: usize, w: Weights<'_, Cpu>) -> RoundSums = round;
     fn pair_up_piece(from: [Cols<'_>; 4], to: (ColsMut<'_>, ColsMut<'_>), len: usize) = pair_up;
 }
 
-/// The stored columns (n0, d0, n1, d1) between fractions `from / of` and `to / of` of each half.
-fn part<'a>(num: &'a ExtVec, den: &'a ExtVec, from: usize, to: usize, of: usize) -> [Cols<'a>; 4] {
-    let half = num.len().next_power_of_two() / 2;
+/// The stored columns (n0, d0, n1, d1) between `from` and `to` of each half.
+fn part<'a>(num: &'a ExtVec, den: &'a ExtVec, from: usize, to: usize) -> [Cols<'a>; 4] {
+    let half = half_of(num);
     let (n, d) = (Cols::of(num), Cols::of(den));
-    let (a, b) = (half / of * from, half / of * to);
     [
-        n.range(a, b),
-        d.range(a, b),
-        n.range(half + a, half + b),
-        d.range(half + a, half + b),
+        n.range(from, to),
+        d.range(from, to),
+        n.range(half + from, half + to),
+        d.range(half + from, half + to),
     ]
 }
 
-fn columns_mut(h: &mut Halves<Cpu>) -> [ColsMut<'_>; 4] {
-    [
-        ColsMut::of(&mut h.mixed),
-        ColsMut::of(&mut h.d0),
-        ColsMut::of(&mut h.n1),
-        ColsMut::of(&mut h.d1),
-    ]
+/// Nodes of the layer above.
+fn half_of(num: &ExtVec) -> usize {
+    num.len().next_power_of_two() / 2
+}
+
+fn eighths(column: &mut ExtVec, q: usize) -> Eighths<'_> {
+    let (a, rest) = ColsMut::of(column).split(q);
+    let (b, rest) = rest.split(q);
+    let (c, rest) = rest.split(q);
+    let (d, rest) = rest.split(q);
+    let rest = rest.freeze();
+    let part = |k: usize| rest.range(k * q, (k + 1) * q);
+    ([a, b, c, d], [part(0), part(1), part(2), part(3)])
+}
+
+/// Folds the layer's top variable of x by `r`, in place, and sums the next round.
+fn fold(
+    num: &mut ExtVec,
+    den: &mut ExtVec,
+    lambda: Option<QM31>,
+    r: QM31,
+    next: Option<NextRound<'_, Cpu>>,
+) -> Option<RoundSums> {
+    let len = half_of(num);
+    let sums = match next {
+        None => {
+            let at = |v: &ExtVec, i: usize, pad: QM31| if i < v.len() { v.get(i) } else { pad };
+            let line = |lo: QM31, hi: QM31| lo + r * (hi - lo);
+            let point = |v: &ExtVec, pad: QM31| [line(v.get(0), v.get(1)), line(at(v, 2, pad), at(v, 3, pad))];
+            let (mut n, d) = (point(num, QM31::zero()), point(den, QM31::one()));
+            n[0] += lambda.unwrap_or(QM31::zero()) * d[0];
+            (*num, *den) = (ExtVec::from_values(&n), ExtVec::from_values(&d));
+            return None;
+        }
+        Some(next) => map_pieces(
+            (eighths(num, len / 4), eighths(den, len / 4)),
+            len / 4,
+            &|offset, len, (num, den)| {
+                let pairs = Fold {
+                    num,
+                    den,
+                    r,
+                    lambda,
+                    at: next.at,
+                };
+                fold_piece(pairs, offset, len, next.weights)
+            },
+            &add,
+        ),
+    };
+    num.truncate(len);
+    den.truncate(len);
+    Some(sums)
 }
 
 impl FractionOps for Cpu {
     fn fraction_sums(&self, num: &ExtVec, den: &ExtVec) -> (ExtVec, ExtVec) {
-        let half = num.len().next_power_of_two() / 2;
+        let half = half_of(num);
         let (mut n, mut d) = (ExtVec::zeros(half), ExtVec::zeros(half));
         map_pieces(
-            (part(num, den, 0, 1, 1), (ColsMut::of(&mut n), ColsMut::of(&mut d))),
+            (part(num, den, 0, half), (ColsMut::of(&mut n), ColsMut::of(&mut d))),
             half,
             &|_, len, (from, to)| pair_up_piece(from, to, len),
             &|(), ()| (),
@@ -215,9 +253,9 @@ impl FractionOps for Cpu {
     }
 
     fn fraction_round(&self, num: &ExtVec, den: &ExtVec, lambda: QM31, next: NextRound<'_, Self>) -> RoundSums {
-        let half = num.len().next_power_of_two() / 2;
+        let half = half_of(num);
         map_pieces(
-            (part(num, den, 0, 1, 2), part(num, den, 1, 2, 2)),
+            (part(num, den, 0, half / 2), part(num, den, half / 2, half)),
             half / 2,
             &|offset, len, (lo, hi)| {
                 let stored = |columns| Stored { columns, lambda };
@@ -234,46 +272,14 @@ impl FractionOps for Cpu {
 
     fn fraction_split(
         &self,
-        num: ExtVec,
-        den: ExtVec,
+        mut num: ExtVec,
+        mut den: ExtVec,
         lambda: QM31,
         r: QM31,
         next: Option<NextRound<'_, Self>>,
     ) -> (Halves<Self>, Option<RoundSums>) {
-        let len = num.len().next_power_of_two() / 4;
-        let mut halves = Halves {
-            mixed: ExtVec::zeros(len),
-            d0: ExtVec::zeros(len),
-            n1: ExtVec::zeros(len),
-            d1: ExtVec::zeros(len),
-        };
-        let stored = |columns| Stored { columns, lambda };
-        let Some(next) = next else {
-            // One variable was left.
-            let lo = stored(part(&num, &den, 0, 1, 2)).load::<Scalar>(0);
-            let hi = stored(part(&num, &den, 1, 2, 2)).load::<Scalar>(0);
-            for (i, to) in columns_mut(&mut halves).iter_mut().enumerate() {
-                lerp(lo[i], hi[i], r).store(&mut to.0, 0);
-            }
-            return (halves, None);
-        };
-        let quarter = |k| part(&num, &den, k, k + 1, 4);
-        let to = columns_mut(&mut halves).split(len / 2);
-        let sums = map_pieces(
-            ([quarter(0), quarter(1), quarter(2), quarter(3)], to),
-            len / 2,
-            &|offset, len, (from, to): ([[Cols<'_>; 4]; 4], _)| {
-                let pairs = Cut {
-                    from: from.map(stored),
-                    to,
-                    r,
-                    at: next.at,
-                };
-                cut_piece(pairs, offset, len, next.weights)
-            },
-            &add,
-        );
-        (halves, Some(sums))
+        let sums = fold(&mut num, &mut den, Some(lambda), r, next);
+        (Halves { num, den }, sums)
     }
 
     fn fraction_fold(
@@ -282,29 +288,6 @@ impl FractionOps for Cpu {
         r: QM31,
         next: Option<NextRound<'_, Self>>,
     ) -> Option<RoundSums> {
-        let len = halves.d0.len() / 2;
-        let (mut lo, hi) = columns_mut(halves).split(len);
-        let hi = hi.map(ColsMut::freeze);
-        let sums = match next {
-            None => {
-                for i in 0..4 {
-                    lerp(lo[i].load::<Scalar>(0), Packed::load(&hi[i].0, 0), r).store(&mut lo[i].0, 0);
-                }
-                None
-            }
-            Some(next) => Some(map_pieces(
-                (lo.split(len / 2), hi.split(len / 2)),
-                len / 2,
-                &|offset, len, (lo, hi)| {
-                    let pairs = Fold { lo, hi, r, at: next.at };
-                    fold_piece(pairs, offset, len, next.weights)
-                },
-                &add,
-            )),
-        };
-        for v in [&mut halves.mixed, &mut halves.d0, &mut halves.n1, &mut halves.d1] {
-            v.truncate(len);
-        }
-        sums
+        fold(&mut halves.num, &mut halves.den, None, r, next)
     }
 }

@@ -23,12 +23,17 @@ fn halves_of(num: &[QM31], den: &[QM31]) -> [Vec<QM31>; 4] {
 
 fn cut(num: &[QM31], den: &[QM31], lambda: QM31) -> Halves<Naive> {
     let [n0, n1, d0, d1] = halves_of(num, den);
-    let mixed = n0.iter().zip(&d0).map(|(&n, &d)| n + lambda * d).collect();
-    Halves { mixed, d0, n1, d1 }
+    let mixed: Vec<QM31> = n0.iter().zip(&d0).map(|(&n, &d)| n + lambda * d).collect();
+    Halves {
+        num: [mixed, n1].concat(),
+        den: [d0, d1].concat(),
+    }
 }
 
 fn round(halves: &Halves<Naive>, next: &NextRound<'_, Naive>) -> RoundSums {
-    let half = halves.d0.len() / 2;
+    let len = halves.den.len() / 2;
+    let half = len / 2;
+    let ((mixed, n1), (d0, d1)) = (halves.num.split_at(len), halves.den.split_at(len));
     let mut sums = RoundSums {
         at: QM31::zero(),
         leading: QM31::zero(),
@@ -39,9 +44,9 @@ fn round(halves: &Halves<Naive>, next: &NextRound<'_, Naive>) -> RoundSums {
             Vertex::Zero => j,
             Vertex::One => j + half,
         };
-        sums.at += w * (halves.mixed[at] * halves.d1[at] + halves.n1[at] * halves.d0[at]);
+        sums.at += w * (mixed[at] * d1[at] + n1[at] * d0[at]);
         let slope = |v: &[QM31]| v[j + half] - v[j];
-        sums.leading += w * (slope(&halves.mixed) * slope(&halves.d1) + slope(&halves.n1) * slope(&halves.d0));
+        sums.leading += w * (slope(mixed) * slope(d1) + slope(n1) * slope(d0));
     }
     sums
 }
@@ -77,12 +82,12 @@ impl FractionOps for Naive {
         r: QM31,
         next: Option<NextRound<'_, Self>>,
     ) -> Option<RoundSums> {
-        let half = halves.d0.len() / 2;
-        for v in [&mut halves.mixed, &mut halves.n1, &mut halves.d0, &mut halves.d1] {
-            for j in 0..half {
-                v[j] = v[j] + r * (v[j + half] - v[j]);
-            }
-            v.truncate(half);
+        for v in [&mut halves.num, &mut halves.den] {
+            let folded = v.chunks(v.len() / 2).flat_map(|part| {
+                let (lo, hi) = part.split_at(part.len() / 2);
+                lo.iter().zip(hi).map(|(&lo, &hi)| lo + r * (hi - lo))
+            });
+            *v = folded.collect();
         }
         next.map(|next| round(halves, &next))
     }
