@@ -4,7 +4,7 @@
 //! [`mlc_ir`], [`fmt`] prints source in one style, [`diagnostics`] say what is wrong. Files come through [`Host`].
 
 pub mod check;
-mod compile;
+pub mod compile;
 pub mod diagnostics;
 pub mod fmt;
 pub mod lower;

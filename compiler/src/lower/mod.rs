@@ -15,6 +15,7 @@
 //! | [`repeat`] | repeated regions, residual streams |
 //! | [`emit`] | symbolic equations written out |
 //! | [`finish`] | tables fitted to proved bounds |
+//! | [`predict`] | what the circuit costs |
 
 mod axes;
 mod builder;
@@ -25,6 +26,7 @@ mod lin;
 mod linear;
 mod maximum;
 mod op;
+mod predict;
 mod repeat;
 mod view;
 mod weight;
@@ -42,6 +44,7 @@ use weight::WeightView;
 
 pub use emit::WeightRecipe;
 pub use error::LowerError;
+pub use predict::{Cost, predict};
 
 /// A circuit with what setup needs to fill its weights.
 #[derive(Debug, Clone, PartialEq)]
@@ -333,5 +336,7 @@ impl EntryLowering<'_> {
     }
 }
 
+#[cfg(test)]
+mod eval;
 #[cfg(test)]
 mod tests;

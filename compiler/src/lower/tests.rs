@@ -4,10 +4,14 @@ use mlc_ir::{
     Conv2d, Dim, Formula, GraphBuilder, Module, Pool, PoolKind, Recipe, Shape, Stage, Type, ValueId, Visibility, Weight,
 };
 
-use super::{LowerOptions, Lowered, lower};
-use crate::passes::quantise::quantise;
-use crate::passes::range_analysis::range_analysis;
-use crate::plan::QuantPlan;
+use std::collections::BTreeMap;
+
+use mlc_ir::{Data, Inputs, Observation, ReduceKind, random, run, run_observed};
+
+use super::{Lowered, eval};
+use crate::passes::tests::Weights;
+use crate::plan::{QuantPlan, ValueRange, WeightStats, round_range, round_up, wanted};
+use crate::{CompileOptions, Compiled, compile, prepare};
 
 fn weight(g: &mut GraphBuilder<'_>, name: &str, shape: &[i64]) -> ValueId {
     let recipe = Recipe::tensor(&format!("{name}.weight"), shape.iter().map(|d| *d as u64)).unwrap();
@@ -33,10 +37,125 @@ fn module(build: impl FnOnce(&mut GraphBuilder<'_>)) -> Module {
     module
 }
 
-fn lowered(module: &Module) -> Lowered {
-    let plan = QuantPlan::default();
-    let quantised = range_analysis(quantise(module, &plan).unwrap(), &plan).unwrap();
-    lower(&quantised, &LowerOptions::default()).unwrap_or_else(|e| panic!("{e}\n{quantised}"))
+/// Compiles with a plan measured on random weights and inputs, and compares the circuit with the interpreter of the
+/// quantised module, exactly, and with that of the real one, roughly.
+fn checked(module: Module, seed: u64, tolerance: f64) -> Compiled {
+    let prepared = prepare(module.clone(), &mut |_, _| {}).unwrap();
+    let mut weights = Weights(random::weights(&prepared, seed));
+    for tensor in weights.0.values_mut() {
+        let fan: usize = tensor.shape.iter().skip(1).product();
+        let scale = 1.0 / (fan as f32).sqrt();
+        tensor
+            .data
+            .iter_mut()
+            .for_each(|v| *v = v.rem_euclid(2.0).mul_add(scale, -scale));
+    }
+    let mut inputs = random::inputs(&module, seed);
+    for value in inputs.values.values_mut() {
+        if let Data::Real(tensor) = value {
+            tensor.data.iter_mut().for_each(|v| *v = v.rem_euclid(2.0) - 1.0);
+        }
+    }
+    let plan = plan(&prepared, &weights, &inputs);
+    let compiled = compile(module, &plan, &CompileOptions::default()).unwrap_or_else(|e| panic!("{e}\n{prepared}"));
+    let lowered = Lowered {
+        circuit: compiled.circuit.clone(),
+        weights: compiled.weights.clone(),
+    };
+    let real = run(&compiled.prepared, "main", &weights, &inputs).unwrap();
+    let entry = &compiled.quantised.entries["main"];
+    let mut integers = inputs.clone();
+    let mut flat = BTreeMap::new();
+    for (port, id) in entry.inputs.iter().zip(&entry.body.params) {
+        let int = entry.ty(*id).elem.int().unwrap();
+        let Data::Real(tensor) = &inputs.values[&port.name] else {
+            continue;
+        };
+        let data = tensor.map(|v| ((f64::from(*v) / int.scale).round() as i64).clamp(int.lo, int.hi));
+        flat.insert(port.name.clone(), data.data.clone());
+        integers.values.insert(port.name.clone(), Data::Ints(data));
+    }
+    let expected =
+        run(&compiled.quantised, "main", &weights, &integers).unwrap_or_else(|e| panic!("{e}\n{}", compiled.quantised));
+    let found = eval::run(&lowered, 0, &weights, &inputs.dims, &flat);
+    for (name, data) in &found {
+        let Data::Ints(tensor) = &expected.values[name] else {
+            panic!("{name}")
+        };
+        assert_eq!(*data, tensor.data, "{name}\n{}", compiled.quantised);
+        let id = entry.body.results[entry.outputs.iter().position(|o| o.name == *name).unwrap()];
+        let scale = entry.ty(id).elem.int().unwrap().scale;
+        let Data::Real(tensor) = &real.values[name] else {
+            continue;
+        };
+        let most = tensor.data.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
+        for (q, r) in data.iter().zip(&tensor.data) {
+            let error = (*q as f64 * scale - f64::from(*r)).abs();
+            assert!(
+                error <= tolerance * f64::from(most),
+                "{name}: {} for {r}\n{}",
+                *q as f64 * scale,
+                compiled.quantised
+            );
+        }
+    }
+    compiled
+}
+
+/// A plan from one run.
+fn plan(module: &Module, weights: &Weights, inputs: &Inputs) -> QuantPlan {
+    let mut plan = QuantPlan::default();
+    let entry = &module.entries["main"];
+    run_observed(module, "main", weights, inputs, &mut |seen: Observation<'_>| {
+        if let Data::Real(tensor) = seen.data {
+            let key = format!("main.{}", entry.value(seen.value).name);
+            let lo = tensor.data.iter().fold(f64::INFINITY, |m, v| m.min(f64::from(*v)));
+            let hi = tensor.data.iter().fold(f64::NEG_INFINITY, |m, v| m.max(f64::from(*v)));
+            let slot = plan.values.entry(key).or_insert(ValueRange { lo, hi });
+            *slot = round_range(slot.lo.min(lo), slot.hi.max(hi));
+        }
+    })
+    .unwrap();
+    for wanted in wanted(module).weights {
+        let weight = &module.weights[&wanted.name];
+        let mut bindings = vec![mlc_ir::Bindings::new()];
+        for axis in &weight.stack {
+            bindings = bindings
+                .iter()
+                .flat_map(|b| {
+                    (0..axis.count as i64).map(move |i| {
+                        let mut b = b.clone();
+                        b.insert(axis.index.clone(), i);
+                        b
+                    })
+                })
+                .collect();
+        }
+        let (mut max_abs, mut most) = (0f64, 0f64);
+        for b in &bindings {
+            let value = weight.recipe.eval(weights, b).unwrap();
+            let mut columns: BTreeMap<Vec<usize>, f64> = BTreeMap::new();
+            let strides = mlc_ir::tensor::strides(&value.shape);
+            for (i, v) in value.data.iter().enumerate() {
+                max_abs = max_abs.max(v.abs());
+                let key = (0..value.shape.len())
+                    .filter(|a| !wanted.axes.contains(a))
+                    .map(|a| i / strides[a] % value.shape[a])
+                    .collect();
+                *columns.entry(key).or_default() += v.abs();
+            }
+            most = columns.values().fold(most, |m, v| m.max(*v));
+        }
+        plan.weights.insert(
+            wanted.name,
+            WeightStats {
+                max_abs: round_up(max_abs),
+                column_sum: (!wanted.axes.is_empty()).then(|| round_up(most)),
+                axes: wanted.axes,
+            },
+        );
+    }
+    plan
 }
 
 fn linear(g: &mut GraphBuilder<'_>, name: &str, x: ValueId, from: i64, to: i64) -> ValueId {
@@ -48,15 +167,19 @@ fn linear(g: &mut GraphBuilder<'_>, name: &str, x: ValueId, from: i64, to: i64) 
 
 #[test]
 fn an_mlp_becomes_two_equations_per_layer() {
-    let made = lowered(&module(|g| {
-        let x = g.input("image", Visibility::Public, batched(&[64]));
-        let h = linear(g, "fc1", x, 64, 32);
-        let h = relu(g, h);
-        let y = linear(g, "fc2", h, 32, 10);
-        let label = g.argmax(y).unwrap();
-        g.output("logits", y, Visibility::Public);
-        g.output("label", label, Visibility::Public);
-    }));
+    let made = checked(
+        module(|g| {
+            let x = g.input("image", Visibility::Public, batched(&[64]));
+            let h = linear(g, "fc1", x, 64, 32);
+            let h = relu(g, h);
+            let y = linear(g, "fc2", h, 32, 10);
+            let label = g.argmax(y).unwrap();
+            g.output("logits", y, Visibility::Public);
+            g.output("label", label, Visibility::Public);
+        }),
+        1,
+        0.1,
+    );
     let entry = &made.circuit.entries[0];
     assert_eq!(entry.equations.len(), 2);
     assert_eq!(entry.outputs.len(), 1);
@@ -66,33 +189,210 @@ fn an_mlp_becomes_two_equations_per_layer() {
 
 #[test]
 fn a_cnn_lowers_with_its_pool_and_flattening() {
-    let made = lowered(&module(|g| {
-        let x = g.input("image", Visibility::Private, batched(&[1, 8, 8]));
-        let w = weight(g, "conv", &[16, 1, 3, 3]);
-        let conv = Conv2d {
-            pad: [1; 4],
-            ..Conv2d::default()
-        };
-        let h = g.conv2d(conv, x, w).unwrap();
-        let b = weight(g, "conv_bias", &[16]);
-        let b = g.reshape(b, Shape::new([1i64, 16, 1, 1])).unwrap();
-        let h = g.add(h, b).unwrap();
-        let h = relu(g, h);
-        let pool = Pool {
-            kind: PoolKind::Max,
-            window: [2, 2],
-            stride: [2, 2],
-            pad: [0; 4],
-            count_include_pad: false,
-        };
-        let h = g.pool(pool, h).unwrap();
-        let h = g
-            .reshape(h, Shape(vec![Dim::runtime("batch"), Dim::fixed(256)]))
-            .unwrap();
-        let y = linear(g, "fc", h, 256, 10);
-        g.output("logits", y, Visibility::Public);
-    }));
+    let made = checked(
+        module(|g| {
+            let x = g.input("image", Visibility::Private, batched(&[1, 8, 8]));
+            let w = weight(g, "conv", &[16, 1, 3, 3]);
+            let conv = Conv2d {
+                pad: [1; 4],
+                ..Conv2d::default()
+            };
+            let h = g.conv2d(conv, x, w).unwrap();
+            let b = weight(g, "conv_bias", &[16]);
+            let b = g.reshape(b, Shape::new([1i64, 16, 1, 1])).unwrap();
+            let h = g.add(h, b).unwrap();
+            let h = relu(g, h);
+            let pool = Pool {
+                kind: PoolKind::Max,
+                window: [2, 2],
+                stride: [2, 2],
+                pad: [0; 4],
+                count_include_pad: false,
+            };
+            let h = g.pool(pool, h).unwrap();
+            let h = g
+                .reshape(h, Shape(vec![Dim::runtime("batch"), Dim::fixed(256)]))
+                .unwrap();
+            let y = linear(g, "fc", h, 256, 10);
+            g.output("logits", y, Visibility::Public);
+        }),
+        1,
+        0.1,
+    );
     let entry = &made.circuit.entries[0];
+    let cost = super::predict(&made.circuit, 0, &[1]).unwrap();
+    assert_eq!(cost.weight_values, 16 * 9 + 16 + 2560 + 10);
     assert_eq!(entry.sites.len(), 1);
     assert!(entry.segments.iter().any(|s| s.table.is_none()));
+}
+
+fn batch_of(shape: &[i64]) -> Shape {
+    batched(shape).shape
+}
+
+#[test]
+fn sixteen_imported_residual_blocks_become_one_region() {
+    let made = checked(
+        module(|g| {
+            let x = g.input("x", Visibility::Public, batched(&[8]));
+            let mut h = linear(g, "stem", x, 8, 12);
+            for l in 0..16 {
+                let f = linear(g, &format!("blocks.{l}.up"), h, 12, 16);
+                let f = relu(g, f);
+                let f = linear(g, &format!("blocks.{l}.down"), f, 16, 12);
+                h = g.add(h, f).unwrap();
+            }
+            let y = linear(g, "head", h, 12, 4);
+            g.output("logits", y, Visibility::Public);
+        }),
+        2,
+        0.3,
+    );
+    let entry = &made.circuit.entries[0];
+    // Stem, up, down, the committed end of the stream, head.
+    assert_eq!(entry.equations.len(), 5, "{}", made.quantised);
+    assert!(
+        entry
+            .steps
+            .iter()
+            .any(|s| matches!(s, mlc_circuit::Step::Repeat { count: 16, .. }))
+    );
+    let up = made
+        .circuit
+        .weights
+        .iter()
+        .find(|w| w.name.starts_with("blocks.l.up"))
+        .unwrap();
+    assert_eq!((up.outer.clone(), up.row_len), (vec![16, 16], 12));
+}
+
+#[test]
+fn a_chain_without_residual_is_read_one_block_back() {
+    let made = checked(
+        module(|g| {
+            let x = g.input("x", Visibility::Public, batched(&[6]));
+            let mut h = x;
+            for l in 0..4 {
+                h = linear(g, &format!("layer{l}"), h, 6, 6);
+                h = relu(g, h);
+            }
+            g.output("y", h, Visibility::Public);
+        }),
+        3,
+        0.1,
+    );
+    assert_eq!(made.circuit.entries[0].equations.len(), 2);
+}
+
+#[test]
+fn convolutions_with_groups_strides_and_dilation() {
+    checked(
+        module(|g| {
+            let x = g.input("x", Visibility::Public, batched(&[4, 9, 7]));
+            let w = weight(g, "grouped", &[6, 2, 3, 2]);
+            let conv = Conv2d {
+                stride: [2, 1],
+                pad: [1, 0, 2, 1],
+                dilation: [1, 2],
+                groups: 2,
+            };
+            let h = g.conv2d(conv, x, w).unwrap();
+            let h = relu(g, h);
+            let w = weight(g, "depthwise", &[6, 1, 2, 2]);
+            let conv = Conv2d {
+                groups: 6,
+                ..Conv2d::default()
+            };
+            let h = g.conv2d(conv, h, w).unwrap();
+            g.output("y", h, Visibility::Public);
+        }),
+        4,
+        0.1,
+    );
+}
+
+#[test]
+fn pools_reductions_and_norms() {
+    checked(
+        module(|g| {
+            let x = g.input("x", Visibility::Private, batched(&[3, 8, 8]));
+            let w = weight(g, "conv", &[4, 3, 3, 3]);
+            let h = g.conv2d(Conv2d::default(), x, w).unwrap();
+            let mut parameters = Vec::new();
+            for name in ["gamma", "beta", "mean", "var"] {
+                let recipe = Recipe::tensor(name, [4]).unwrap();
+                let recipe = if name == "var" {
+                    Recipe::map(Formula::x() * Formula::x() + 0.5, [recipe])
+                } else {
+                    recipe
+                };
+                parameters.push(g.weight(name, Weight::real(Shape::new([4i64]), recipe)).unwrap());
+            }
+            let h = g.batch_norm(1e-5, h, parameters.try_into().unwrap()).unwrap();
+            let h = relu(g, h);
+            let max = Pool {
+                kind: PoolKind::Max,
+                window: [3, 3],
+                stride: [2, 2],
+                pad: [1; 4],
+                count_include_pad: false,
+            };
+            let a = g.pool(max.clone(), h).unwrap();
+            let average = Pool {
+                kind: PoolKind::Avg,
+                window: [2, 2],
+                stride: [2, 2],
+                pad: [0; 4],
+                count_include_pad: true,
+            };
+            let b = g.pool(average, h).unwrap();
+            let h = g.concat(1, &[a, b]).unwrap();
+            let h = g.reduce(ReduceKind::Mean, &[2, 3], false, h).unwrap();
+            let y = linear(g, "fc", h, 8, 5);
+            g.output("y", y, Visibility::Public);
+        }),
+        5,
+        0.1,
+    );
+}
+
+#[test]
+fn elementwise_operations_and_views() {
+    checked(
+        module(|g| {
+            let x = g.input("x", Visibility::Public, batched(&[4, 6]));
+            let a = g.table("tanh", Formula::x().tanh(), x).unwrap();
+            let b = g.slice(a, 2, 1i64, 5i64, 1).unwrap();
+            let b = g.pad(b, &[0, 0, 2], &[0, 0, 0], 0.0).unwrap();
+            let c = g.mul(a, b).unwrap();
+            let d = g.sub(x, c).unwrap();
+            let d = g.binary(mlc_ir::BinaryOp::Max, d, b).unwrap();
+            let d = g.transpose(d, &[0, 2, 1]).unwrap();
+            let d = g.reshape(d, batch_of(&[24])).unwrap();
+            let d = g.reshape(d, batch_of(&[2, 3, 4])).unwrap();
+            let d = g.reduce(ReduceKind::Sum, &[2], true, d).unwrap();
+            let half = g.scalar(0.5).unwrap();
+            let d = g.mul(d, half).unwrap();
+            let d = g.add(d, half).unwrap();
+            g.output("y", d, Visibility::Public);
+        }),
+        6,
+        0.1,
+    );
+}
+
+#[test]
+fn softmax_over_the_last_axis() {
+    checked(
+        module(|g| {
+            let x = g.input("x", Visibility::Public, batched(&[8]));
+            let h = linear(g, "fc", x, 8, 10);
+            let four = g.scalar(4.0).unwrap();
+            let h = g.mul(h, four).unwrap();
+            let p = g.softmax(h, None).unwrap();
+            g.output("p", p, Visibility::Public);
+        }),
+        7,
+        0.1,
+    );
 }

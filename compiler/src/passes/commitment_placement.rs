@@ -4,7 +4,8 @@
 //! materialises. Committing costs two cells and a lookup, so it happens where it must, and nowhere else.
 //!
 //! **Invariant**: a factor of a product, and what is sliced, padded, joined or pooled, is a sum of lookups and inputs (a
-//! product or a sum over an axis is committed first, exactly, by an identity table); no lookup only repeats another one.
+//! product or a sum over an axis is committed first, exactly, by an identity table); what is padded or joined is not itself
+//! sliced, padded, joined or stretched; no lookup only repeats another one.
 
 use std::collections::BTreeSet;
 
@@ -23,6 +24,8 @@ pub fn commitment_placement(mut module: Module) -> Result<Module, PassError> {
     }
     // Values that are sums of products or of many terms.
     let mut virtuals: BTreeSet<String> = BTreeSet::new();
+    // Views that do not read zero outside of their axes.
+    let mut moved: BTreeSet<String> = BTreeSet::new();
     rewrite(&mut module, &mut |rewriter, mut node| {
         let Some(result) = node.results.first().copied() else {
             return Ok(Rewrite::Keep(node));
@@ -46,6 +49,14 @@ pub fn commitment_placement(mut module: Module) -> Result<Module, PassError> {
                 }
             }
         }
+        if reads_outside(&node.op) {
+            for i in 0..node.operands.len() {
+                let id = node.operands[i];
+                if moved.contains(&name(rewriter, id)) {
+                    node.operands[i] = commit(rewriter, id, &node)?;
+                }
+            }
+        }
         let inherits = matches!(
             node.op,
             Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Binary(BinaryOp::Add | BinaryOp::Sub)
@@ -64,9 +75,27 @@ pub fn commitment_placement(mut module: Module) -> Result<Module, PassError> {
         if makes || inherited {
             virtuals.insert(name(rewriter, result));
         }
+        let moves = matches!(
+            node.op,
+            Op::Slice { .. } | Op::Pad { .. } | Op::Concat { .. } | Op::Broadcast(_)
+        );
+        let follows = inherits && node.operands.iter().any(|id| moved.contains(&name(rewriter, *id)));
+        if moves || follows {
+            moved.insert(name(rewriter, result));
+        }
         Ok(Rewrite::Keep(node))
     })?;
     super::dce::dce(module)
+}
+
+/// True where the operation reads positions outside of its operand, which are zero.
+fn reads_outside(op: &Op) -> bool {
+    match op {
+        Op::Pad { .. } | Op::Concat { .. } => true,
+        Op::Conv2d(conv) => conv.pad != [0; 4],
+        Op::Pool(pool) => pool.pad != [0; 4],
+        _ => false,
+    }
 }
 
 fn is_scalar(rewriter: &Rewriter<'_>, id: ValueId) -> bool {

@@ -22,15 +22,21 @@ pub fn lookup_fuse(mut module: Module) -> Result<Module, PassError> {
         let span = node.span.clone();
         let label = rewriter.entry.value(node.results[0]).name.clone();
         let (formula, x) = absorb(rewriter, formula, x);
-        // A view between the function and what feeds it moves behind it.
-        if let Some(view) = rewriter.definition(x).cloned()
-            && rewriter.used_once(x)
+        // Views between the function and what feeds it move behind it.
+        let (mut formula, mut inner, mut views) = (formula, x, Vec::new());
+        while let Some(view) = rewriter.definition(inner).cloned()
+            && rewriter.used_once(inner)
             && moves(&view.op, &formula)
         {
-            let (formula, inner) = absorb(rewriter, formula, view.operands[0]);
-            let made = rewriter.emit(Op::Table { name, formula }, &[inner], &label, span.clone())?;
-            let viewed = rewriter.emit(view.op, &[made], &label, span)?;
-            return Ok(Rewrite::Replace(viewed));
+            (formula, inner) = absorb(rewriter, formula, view.operands[0]);
+            views.push(view.op);
+        }
+        if !views.is_empty() {
+            let mut value = rewriter.emit(Op::Table { name, formula }, &[inner], &label, span.clone())?;
+            for view in views.into_iter().rev() {
+                value = rewriter.emit(view, &[value], &label, span.clone())?;
+            }
+            return Ok(Rewrite::Replace(value));
         }
         let mut node = node;
         let worth =

@@ -14,7 +14,7 @@ pub mod quantise;
 pub mod range_analysis;
 mod rewrite;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::PassError;
 

@@ -108,6 +108,143 @@ proptest! {
 }
 
 /// A module from text.
-pub(crate) fn module(text: &str) -> Module {
+fn module(text: &str) -> Module {
     text.parse().unwrap_or_else(|e| panic!("{e}"))
 }
+
+/// The text before, the passes, the text after.
+fn snapshot(text: &str, passes: &[&str]) -> String {
+    let after = pipeline::run(module(text), passes, &QuantPlan::default(), &mut |_, _| {});
+    after.unwrap_or_else(|e| panic!("{e}")).to_string()
+}
+
+/// One model that has something for every pass.
+const CNN: &str = r#"module "cnn" real
+
+dim batch: 1..8
+
+weight @conv: real[4, 1, 3, 3] committed = tensor("conv.weight", [4, 1, 3, 3])
+weight @bias: real[4] committed = tensor("conv.bias", [4])
+weight @gamma: real[4] committed = tensor("bn.weight", [4])
+weight @beta: real[4] committed = tensor("bn.bias", [4])
+weight @mean: real[4] committed = tensor("bn.running_mean", [4])
+weight @var: real[4] committed = tensor("bn.running_var", [4])
+weight @fc: real[10, 36] committed = tensor("fc.weight", [10, 36])
+
+entry "main" {
+  input %image: real[batch, 1, 8, 8] public "image"
+  %conv: real[4, 1, 3, 3] = weight() {name = @conv}
+  %c: real[batch, 4, 6, 6] = conv2d(%image, %conv) {dilation = [1, 1], groups = 1, pad = [0, 0, 0, 0], stride = [1, 1]}
+  %unused: real[batch, 4, 6, 6] = add(%c, %c)
+  %bias: real[4] = weight() {name = @bias}
+  %shaped: real[4, 1, 1] = reshape(%bias) {shape = [4, 1, 1]}
+  %b: real[batch, 4, 6, 6] = add(%shaped, %c)
+  %gamma: real[4] = weight() {name = @gamma}
+  %beta: real[4] = weight() {name = @beta}
+  %mean: real[4] = weight() {name = @mean}
+  %var: real[4] = weight() {name = @var}
+  %n: real[batch, 4, 6, 6] = batch_norm(%b, %gamma, %beta, %mean, %var) {eps = 0x1p-10}
+  %p: real[batch, 4, 3, 3] = pool(%n) {count_include_pad = false, kind = max, pad = [0, 0, 0, 0], stride = [2, 2], window = [2, 2]}
+  %flat: real[batch, 36] = reshape(%p) {shape = [batch, 36]}
+  %zero: real[] = const() {value = f32[]{0x0p0}}
+  %r: real[batch, 36] = max(%flat, %zero)
+  %fc: real[10, 36] = weight() {name = @fc}
+  %logits: real[batch, 10] = contract(%r, %fc) {einsum = "bi,oi->bo"}
+  output %logits public "logits"
+}
+"#;
+
+#[test]
+fn snapshots_of_the_real_stage() {
+    insta::assert_snapshot!("canonicalise", snapshot(CNN, &["canonicalise"]));
+    insta::assert_snapshot!("constant_fold", snapshot(CNN, &["constant-fold"]));
+    insta::assert_snapshot!("cse", snapshot(DUPLICATES, &["cse"]));
+    insta::assert_snapshot!("dce", snapshot(CNN, &["dce"]));
+    insta::assert_snapshot!(
+        "fold_norm",
+        snapshot(CNN, &["canonicalise", "constant-fold", "dce", "fold-norm"])
+    );
+    insta::assert_snapshot!("lookup_fuse", snapshot(CNN, &["dce", "lookup-fuse"]));
+    insta::assert_snapshot!("block_detect", snapshot(BLOCKS, &["block-detect"]));
+    insta::assert_snapshot!("prepare", snapshot(CNN, pipeline::PREPARE));
+}
+
+#[test]
+fn snapshots_of_the_quantised_stage() {
+    let tables_last = |text: String| {
+        let lines = text.lines().filter(|l| !l.starts_with("table"));
+        lines.map(|l| format!("{l}\n")).collect::<String>()
+    };
+    let quantised = |passes: &[&str]| tables_last(snapshot(BLOCKS, passes));
+    insta::assert_snapshot!("quantise", quantised(&["block-detect", "quantise"]));
+    insta::assert_snapshot!(
+        "range_analysis",
+        quantised(&["block-detect", "quantise", "range-analysis"])
+    );
+    insta::assert_snapshot!(
+        "commitment_placement",
+        tables_last(snapshot(PRODUCTS, &["commitment-placement"]))
+    );
+    insta::assert_snapshot!("layering", snapshot(BRANCHES, &["layering"]));
+}
+
+const DUPLICATES: &str = r#"module "m" real
+
+weight @w: real[2, 2] committed = tensor("w", [2, 2])
+
+entry "main" {
+  input %x: real[2, 2] public "x"
+  %a: real[2, 2] = weight() {name = @w}
+  %b: real[2, 2] = weight() {name = @w}
+  %p: real[2, 2] = contract(%x, %a) {einsum = "bi,oi->bo"}
+  %q: real[2, 2] = contract(%x, %b) {einsum = "bi,oi->bo"}
+  %y: real[2, 2] = add(%p, %q)
+  output %y public "y"
+}
+"#;
+
+const BLOCKS: &str = r#"module "m" real
+
+weight @w0: real[2, 2] committed = tensor("blocks.0.w", [2, 2])
+weight @w1: real[2, 2] committed = tensor("blocks.1.w", [2, 2])
+weight @w2: real[2, 2] committed = tensor("blocks.2.w", [2, 2])
+
+entry "main" {
+  input %x: real[3, 2] public "x"
+  %a0: real[2, 2] = weight() {name = @w0}
+  %p0: real[3, 2] = contract(%x, %a0) {einsum = "bi,oi->bo"}
+  %h0: real[3, 2] = add(%x, %p0)
+  %a1: real[2, 2] = weight() {name = @w1}
+  %p1: real[3, 2] = contract(%h0, %a1) {einsum = "bi,oi->bo"}
+  %h1: real[3, 2] = add(%h0, %p1)
+  %a2: real[2, 2] = weight() {name = @w2}
+  %p2: real[3, 2] = contract(%h1, %a2) {einsum = "bi,oi->bo"}
+  %h2: real[3, 2] = add(%h1, %p2)
+  output %h2 public "y"
+}
+"#;
+
+/// A product of products: the inner one is committed.
+const PRODUCTS: &str = r#"module "m" quantised
+
+entry "main" {
+  input %x: int<0x1p0, -7, 7>[3] public "x"
+  %square: int<0x1p0, -49, 49>[3] = mul(%x, %x)
+  %dot: int<0x1p0, -1029, 1029>[] = contract(%square, %x) {einsum = "i,i->"}
+  output %dot public "y"
+}
+"#;
+
+/// Two branches, listed one after the other.
+const BRANCHES: &str = r#"module "m" quantised
+
+entry "main" {
+  input %x: int<0x1p0, -7, 7>[3, 4] public "x"
+  %a: int<0x1p0, -7, 7>[3, 1] = reduce(%x) {axes = [1], keepdims = true, kind = max}
+  %b: int<0x1p0, -14, 14>[3, 4] = sub(%a, %x)
+  %c: int<0x1p0, -14, 14>[3, 1] = reduce(%b) {axes = [1], keepdims = true, kind = max}
+  %d: int<0x1p0, -14, 14>[3, 4] = add(%x, %x)
+  %e: int<0x1p0, -28, 28>[3, 4] = sub(%d, %c)
+  output %e public "y"
+}
+"#;

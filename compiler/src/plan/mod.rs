@@ -37,12 +37,12 @@ pub struct QuantConfig {
 }
 
 impl Default for QuantConfig {
-    /// 8-bit activations and weights, tables of 2^12, inputs in [-1, 1].
+    /// 8-bit activations and weights, tables as large as their precision needs, inputs in [-1, 1].
     fn default() -> Self {
         QuantConfig {
             activation_bits: 8,
             weight_bits: 8,
-            table_bits: 12,
+            table_bits: 16,
             softmax_bits: 10,
             input_range: [-1.0, 1.0],
         }

@@ -285,6 +285,7 @@ impl Quantiser<'_, '_> {
         for id in &node.operands[repeat.carried..] {
             stacked.push(self.value(*id, place)?);
         }
+        self.g.named(place.layer.clone());
         let params = self.g.begin_repeat(&repeat.index, repeat.count, &carried, &stacked)?;
         let outside = (self.activations.clone(), self.accumulators.clone());
         let mut residuals = Vec::new();
@@ -326,7 +327,6 @@ impl Quantiser<'_, '_> {
         }
         let inner = std::mem::replace(&mut self.accumulators, outside.1);
         self.activations = outside.0;
-        self.g.named(place.layer.clone());
         let last = self.g.end_repeat(&results)?;
         for (i, (id, value)) in node.results.iter().zip(last).enumerate() {
             // The last value of a residual stream sums all blocks.

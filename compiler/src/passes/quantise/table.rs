@@ -5,7 +5,7 @@
 //! entries differ by at most half a step before rounding (so that the bucket's width costs at most a quarter of a step),
 //! unless the table would pass the configured size. Values come from `f64` arithmetic and `libm` alone.
 
-use mlc_ir::table::requant_input;
+use mlc_ir::table::{MAX_TABLE_BITS, requant_input};
 use mlc_ir::{Formula, IntType, Table};
 
 /// The result of a requantisation.
@@ -43,6 +43,9 @@ pub(crate) fn requantise(x: IntType, f: Option<&Formula>, to: Target, table_bits
         hi: x.hi.max(0),
         ..x
     };
+    // They bound products symmetrically too, which may double a range that is not symmetric.
+    let lopsided = x.hi.min(-x.lo) < x.hi.max(-x.lo) / 2;
+    let table_bits = table_bits.min(MAX_TABLE_BITS - u32::from(lopsided));
     let least = (0..=MAX_SHIFT).find(|s| index_bits(x, *s) <= table_bits)?;
     let real = |t: i64, shift: u32| {
         let v = libm::ldexp(t as f64, shift as i32) * x.scale;
