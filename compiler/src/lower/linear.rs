@@ -128,7 +128,7 @@ pub(crate) struct Window {
 pub(crate) fn slide(x: &mut Lin, window: &Window, out: [&Len; 2], axes: &mut Axes) -> Option<Vec<Ax>> {
     let mut inner = Vec::new();
     let padded = window.pad.iter().any(|p| *p > 0);
-    for i in 0..2 {
+    for (i, len) in out.into_iter().enumerate() {
         let step = i64::try_from(window.stride[i]).ok()?;
         let tap = i64::try_from(window.dilation[i]).ok()?;
         let offset = -i64::try_from(window.pad[i]).ok()?;
@@ -137,8 +137,8 @@ pub(crate) fn slide(x: &mut Lin, window: &Window, out: [&Len; 2], axes: &mut Axe
             parts: Vec::new(),
         };
         let mut group = Vec::new();
-        if *out[i] != Len::fixed(1) {
-            let ax = axes.fresh(out[i].clone());
+        if *len != Len::fixed(1) {
+            let ax = axes.fresh(len.clone());
             by.parts.push((ax, step));
             group.push(ax);
         }

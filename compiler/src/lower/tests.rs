@@ -396,3 +396,58 @@ fn softmax_over_the_last_axis() {
         0.1,
     );
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn random_mlps_are_exact_in_the_circuit_and_near_in_the_reals(
+        seed in 0u64..1000, width in 3i64..20, hidden in 2i64..24, out in 1i64..8,
+    ) {
+        checked(
+            module(|g| {
+                let x = g.input("x", Visibility::Public, batched(&[width]));
+                let h = linear(g, "fc1", x, width, hidden);
+                let h = g.table("silu", Formula::x() / (1.0 + (-Formula::x()).exp()), h).unwrap();
+                let y = linear(g, "fc2", h, hidden, out);
+                g.output("y", y, Visibility::Public);
+            }),
+            seed,
+            0.1,
+        );
+    }
+}
+
+#[test]
+fn the_same_model_gives_the_same_bytes() {
+    let model = || {
+        module(|g| {
+            let x = g.input("x", Visibility::Private, batched(&[8]));
+            let y = linear(g, "fc", x, 8, 4);
+            let y = relu(g, y);
+            g.output("y", y, Visibility::Public);
+        })
+    };
+    let bytes = || {
+        let made = compile(model(), &QuantPlan::default(), &CompileOptions::default()).unwrap();
+        mlc_circuit::format::encode(&made.circuit)
+    };
+    assert_eq!(bytes(), bytes());
+}
+
+#[test]
+fn a_bound_that_could_wrap_names_layer_and_mending_setting() {
+    let wide = module(|g| {
+        let x = g.input("x", Visibility::Public, batched(&[1 << 17]));
+        let w = weight(g, "wide", &[2, 1 << 17]);
+        let y = g.named("wide_layer").contract("bi,oi->bo", x, w).unwrap();
+        g.output("y", y, Visibility::Public);
+    });
+    let error = compile(wide, &QuantPlan::default(), &CompileOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("'wide_layer'") && error.contains("weight_bits"),
+        "{error}"
+    );
+}

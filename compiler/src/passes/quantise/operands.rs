@@ -83,7 +83,7 @@ impl Quantiser<'_, '_> {
     /// A weight at the scale of what it is added to, broadcast there.
     pub(super) fn bias(&mut self, w: &FixedTensor, scale: f64, place: &Place) -> Result<ValueId, PassError> {
         let mut power = 0;
-        let greatest = |power: i32| (libm::ceil(libm::ldexp(w.max_abs / scale, -power)).max(1.0)).min(1e18) as i64;
+        let greatest = |power: i32| libm::ceil(libm::ldexp(w.max_abs / scale, -power)).clamp(1.0, 1e18) as i64;
         while greatest(power) > WEIGHT_LIMIT && power < 30 {
             power += 1;
         }
