@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use mlc_ir::{
-    Bindings, Dim, Elem, Formula, GraphBuilder, Literal, Op, Recipe, Shape, TensorF32, Type, ValueId, Weight,
+    Bindings, Dim, Elem, Formula, GraphBuilder, Literal, Op, Recipe, Shape, Tensor, TensorF32, Type, ValueId, Weight,
 };
 
 use super::node::Node;
-use super::value::{Constant, Ints, Label, Lazy, MAX_DEPTH, MAX_FORMULA, MAX_INTS, Value, size};
+use super::value::{
+    Constant, Cost, Ints, Label, Lazy, MAX_DEPTH, MAX_ELEMENTS, MAX_FORMULA, MAX_INTS, MAX_STEPS, Value, size,
+};
 use crate::error::{NodeError, malformed, unsupported};
 use crate::initialisers::{Initialisers, Stored};
 
@@ -82,7 +84,7 @@ impl<'m, 'p> Context<'m, 'p> {
             },
             shape: tensor.shape.clone(),
             name: name.to_owned(),
-            depth: 1,
+            cost: Cost::step(&tensor.shape, []),
         };
         let value = if !tensor.dtype.is_float() && tensor.len() <= MAX_INTS {
             let data = tensor.integers().map_err(|e| NodeError::Tensor(name.to_owned(), e))?;
@@ -156,9 +158,9 @@ impl<'m, 'p> Context<'m, 'p> {
 
     /// A constant, unless its recipe has become too deep.
     pub(super) fn checked(&self, constant: Constant) -> Result<Value, NodeError> {
-        if constant.depth > MAX_DEPTH {
+        if constant.cost.depth > MAX_DEPTH || constant.cost.steps > MAX_STEPS {
             return unsupported(
-                format!("a weight computed in more than {MAX_DEPTH} steps"),
+                "a weight computed in this many steps",
                 "let the exporter fold constants (`do_constant_folding=True`)",
             );
         }
@@ -249,11 +251,12 @@ impl<'m, 'p> Context<'m, 'p> {
             Value::Constant(constant) => Some(constant.clone()),
             Value::Ints(ints) => ints.constant.clone().or_else(|| {
                 let data = ints.as_const()?.into_iter().map(|v| v as f32).collect();
+                let shape: Vec<u64> = ints.shape.iter().map(|d| *d as u64).collect();
                 Some(Constant {
                     recipe: Recipe::constant(TensorF32::new(ints.shape.clone(), data)?),
-                    shape: ints.shape.iter().map(|d| *d as u64).collect(),
+                    cost: Cost::step(&shape, []),
+                    shape,
                     name: self.label.name.clone(),
-                    depth: 1,
                 })
             }),
             Value::Lazy(_) | Value::Unknown => None,
@@ -269,12 +272,27 @@ impl<'m, 'p> Context<'m, 'p> {
         )
     }
 
+    /// The elements of a constant, where they are cheap to compute.
+    pub(super) fn evaluate(&self, constant: &Constant) -> Result<Tensor<f64>, NodeError> {
+        if constant.cost.elements > MAX_ELEMENTS {
+            return unsupported(
+                format!(
+                    "the constant `{}`, which is computed from large tensors,",
+                    constant.name
+                ),
+                "let the exporter fold constants (`do_constant_folding=True`)",
+            );
+        }
+        let value = constant.recipe.eval(&self.initialisers, &Bindings::new());
+        value.or_else(|e| malformed(format!("constant `{}`: {e}", constant.name)))
+    }
+
     /// The one element of a constant.
     pub(super) fn number(&self, constant: &Constant) -> Result<f64, NodeError> {
-        let value = constant.recipe.eval(&self.initialisers, &Bindings::new());
-        let value = value.or_else(|e| malformed(format!("constant `{}`: {e}", constant.name)))?;
+        let value = self.evaluate(constant)?;
         match value.data.as_slice() {
-            [number] => Ok(*number),
+            [number] if number.is_finite() => Ok(*number),
+            [number] => malformed(format!("constant `{}` is {number}", constant.name)),
             other => malformed(format!(
                 "constant `{}` has {} elements, one expected",
                 constant.name,

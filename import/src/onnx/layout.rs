@@ -3,11 +3,11 @@
 use mlc_ir::{Dim, Op, Recipe, Shape};
 
 use super::context::Context;
-use super::value::{Constant, Ints, Value};
+use super::value::{Constant, Cost, Ints, MAX_INTS, Value};
 use crate::error::{NodeError, malformed, unsupported};
 
 /// Most slices that one gather becomes.
-const MAX_PIECES: usize = 256;
+pub(super) const MAX_PIECES: usize = 256;
 
 type Moved = Result<Value, NodeError>;
 
@@ -113,6 +113,13 @@ impl Context<'_, '_> {
             })
             .collect();
         if let Some(ints) = ints {
+            let count: usize = ints.iter().map(|i| i.data.len()).sum();
+            if count as u64 > MAX_INTS {
+                return unsupported(
+                    format!("a list of {count} computed integers"),
+                    format!("up to {MAX_INTS} work; store them as an initialiser"),
+                );
+            }
             let data: Vec<Dim> = ints.into_iter().flat_map(|i| i.data.iter().cloned()).collect();
             return Ok(Value::Ints(Ints {
                 shape: vec![data.len()],
@@ -143,14 +150,14 @@ impl Context<'_, '_> {
             return malformed("the constants to join have different shapes");
         }
         shape[axis] = inputs.iter().fold(0, |n, c| n.saturating_add(c.shape[axis]));
-        let depth = inputs.iter().map(|c| c.depth).max().unwrap_or(0) + 1;
+        let cost = Cost::step(&shape, inputs.iter().map(|c| c.cost));
         let name = self.here().to_owned();
         let inputs = inputs.into_iter().map(|c| c.recipe).collect();
         self.checked(Constant {
             recipe: Recipe::Concat { axis, inputs },
             shape,
             name,
-            depth,
+            cost,
         })
     }
 

@@ -8,13 +8,15 @@ mod layout;
 mod node;
 mod ops;
 mod tensor;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use mlc_ir::{Module, Stage, Visibility};
-use tract_onnx::pb::{GraphProto, NodeProto};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 
 use self::context::Context;
 use self::node::Node;
@@ -25,7 +27,7 @@ use crate::initialisers::Initialisers;
 /// What an import may be told.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Name of the module; the graph's own where it is not given.
+    /// Name of the module; where it is not given, that of the file without its ending, or the graph's own.
     pub name: Option<String>,
     /// Greatest number of inputs at once, where the model leaves it open; bounds hold up to it.
     pub max_batch: u64,
@@ -81,12 +83,19 @@ pub fn import_file(path: &Path, options: &Options) -> Result<Imported, ImportErr
         Some(folder) => folder,
         None => Path::new("."),
     };
-    import_bytes(&bytes, Some(folder), options)
+    let mut options = options.clone();
+    if options.name.is_none() {
+        options.name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    }
+    import_bytes(&bytes, Some(folder), &options)
 }
 
 /// Imports a model from the bytes of its file; `folder` is where its external data may be.
 pub fn import_bytes(bytes: &[u8], folder: Option<&Path>, options: &Options) -> Result<Imported, ImportErrors> {
-    let mut model = graph::decode(bytes)?;
+    import_model(graph::decode(bytes)?, folder, options)
+}
+
+fn import_model(mut model: ModelProto, folder: Option<&Path>, options: &Options) -> Result<Imported, ImportErrors> {
     let initialisers = match &mut model.graph {
         Some(graph) => std::mem::take(&mut graph.initializer),
         None => Vec::new(),

@@ -48,8 +48,42 @@ pub(crate) struct Constant {
     pub(crate) shape: Vec<u64>,
     /// What a weight of it would be called.
     pub(crate) name: String,
-    /// Nesting of the recipe.
+    /// What the recipe costs.
+    pub(crate) cost: Cost,
+}
+
+/// Size of a recipe. All three are bounded, because a file of a few nodes can ask for a recipe, or for an evaluation, that is
+/// exponential in their number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cost {
+    /// Nesting: evaluation recurses.
     pub(crate) depth: u32,
+    /// Number of steps.
+    pub(crate) steps: u64,
+    /// Elements of all steps together: what an evaluation here and now would compute.
+    pub(crate) elements: u64,
+}
+
+impl Cost {
+    /// The cost of a step with a result of `shape` on top of `inputs`.
+    pub(crate) fn step(shape: &[u64], inputs: impl IntoIterator<Item = Cost>) -> Cost {
+        let own = shape.iter().fold(1u64, |n, d| n.saturating_mul(*d));
+        let start = Cost {
+            depth: 0,
+            steps: 0,
+            elements: 0,
+        };
+        let below = inputs.into_iter().fold(start, |sum, input| Cost {
+            depth: sum.depth.max(input.depth),
+            steps: sum.steps.saturating_add(input.steps),
+            elements: sum.elements.saturating_add(input.elements),
+        });
+        Cost {
+            depth: below.depth + 1,
+            steps: below.steps.saturating_add(1),
+            elements: below.elements.saturating_add(own),
+        }
+    }
 }
 
 /// Integers, row-major.
@@ -61,8 +95,12 @@ pub(crate) struct Ints {
     pub(crate) constant: Option<Constant>,
 }
 
-/// Deepest recipe: evaluation recurses.
+/// Deepest recipe.
 pub(crate) const MAX_DEPTH: u32 = 64;
+/// Most steps of a recipe.
+pub(crate) const MAX_STEPS: u64 = 1 << 11;
+/// Most elements computed while importing.
+pub(crate) const MAX_ELEMENTS: u64 = 1 << 22;
 /// Largest formula, in operations: composing may double it at every step.
 pub(crate) const MAX_FORMULA: usize = 96;
 /// Most integers kept as shapes and positions.
@@ -82,9 +120,9 @@ impl Constant {
     pub(crate) fn with(self, shape: Vec<u64>, wrap: impl FnOnce(Recipe) -> Recipe) -> Constant {
         Constant {
             recipe: wrap(self.recipe),
+            cost: Cost::step(&shape, [self.cost]),
             shape,
             name: self.name,
-            depth: self.depth + 1,
         }
     }
 

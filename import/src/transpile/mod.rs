@@ -1,10 +1,11 @@
 //! A module as readable `.mlc`, and its weights as safetensors.
 //!
-//! Every operation becomes a `let` named after the value; functions of the standard library are imported, other formulas
-//! become tables of the file. A weight is stored as its recipe evaluates, under its name in the module, so that the text binds
+//! Every operation becomes a `let` named after the value; layers and functions of the standard library are imported, other
+//! formulas become tables of the file. A weight is stored as its recipe evaluates, under its name in the module, so that the text binds
 //! plain names. Checking the text gives a module that computes the same.
 
 mod expression;
+mod layer;
 mod names;
 mod statement;
 
@@ -60,6 +61,10 @@ pub fn transpile(module: &Module, source: &dyn WeightSource) -> Result<Transpile
         let tensor = match tensor {
             statement::Stored::Constant(tensor) => tensor,
             statement::Stored::Weight(weight, bindings) => evaluate(module, &weight, &bindings, source)?,
+            statement::Stored::Reshaped(weight, shape) => {
+                let tensor = evaluate(module, &weight, &Bindings::new(), source)?;
+                TensorF32 { shape, ..tensor }
+            }
         };
         weights.insert(name, tensor);
     }

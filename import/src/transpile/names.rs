@@ -80,8 +80,8 @@ const RESERVED: [&str; 74] = [
     "sum",
 ];
 
-/// Words that only newer builtins take.
-const ALSO: [&str; 4] = ["tanh", "transpose", "x", "identity"];
+/// More of them: the last builtins, and the layers that a text may import.
+const ALSO: [&str; 4] = ["tanh", "transpose", "linear", "conv"];
 
 /// Gives every name an identifier of its own.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@ use mlc_ir::{
 
 use super::TranspileError;
 use super::expression::{dim, formula, list, number, shape, short};
+use super::layer::{self, Layer};
 use super::names::{Names, camel, identifier, stored};
 use crate::onnx::formula::{elu, leaky_relu, standard};
 
@@ -20,6 +21,8 @@ pub(super) enum Stored {
     Constant(TensorF32),
     /// A weight of the module, in one turn of the regions around it.
     Weight(String, Bindings),
+    /// A weight of the module under the shape that a layer of the library declares.
+    Reshaped(String, Vec<usize>),
 }
 
 type Text = Result<String, TranspileError>;
@@ -28,7 +31,8 @@ type Text = Result<String, TranspileError>;
 pub(super) struct Writer<'m> {
     module: &'m Module,
     names: Names,
-    imports: BTreeSet<&'static str>,
+    /// Imports: module and name.
+    imports: BTreeSet<(&'static str, &'static str)>,
     /// Tables of the file: formula to name, and their declarations.
     tables: BTreeMap<String, String>,
     declared: Vec<String>,
@@ -37,12 +41,16 @@ pub(super) struct Writer<'m> {
     bound: BTreeMap<String, String>,
     stored: Vec<(String, Stored)>,
     stored_names: BTreeSet<String>,
+    /// Weight declarations that stand before the next statement.
+    pending: Vec<String>,
 }
 
 /// The text so far of the values of one entry.
 struct Scope<'m> {
     entry: &'m Entry,
     values: BTreeMap<ValueId, String>,
+    /// Weights by the value that they are, declared when first used.
+    weights: BTreeMap<ValueId, &'m str>,
     stack: Vec<StackAxis>,
 }
 
@@ -68,6 +76,7 @@ impl<'m> Writer<'m> {
             bound: BTreeMap::new(),
             stored: Vec::new(),
             stored_names: BTreeSet::new(),
+            pending: Vec::new(),
         }
     }
 
@@ -80,8 +89,14 @@ impl<'m> Writer<'m> {
         }
         let mut out = format!("//! {}.\n", self.module.name.replace(['\n', '\r'], " "));
         if !self.imports.is_empty() {
-            let names: Vec<&str> = self.imports.iter().copied().collect();
-            let _ = write!(out, "\nimport std.activation.{{{}}}\n", names.join(", "));
+            let mut modules: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+            for (module, name) in &self.imports {
+                modules.entry(module).or_default().push(name);
+            }
+            out.push('\n');
+            for (module, names) in modules {
+                let _ = writeln!(out, "import std.{module}.{{{}}}", names.join(", "));
+            }
         }
         if !self.declared.is_empty() {
             let _ = write!(out, "\n{}", self.declared.concat());
@@ -107,6 +122,7 @@ impl<'m> Writer<'m> {
         let mut scope = Scope {
             entry,
             values: BTreeMap::new(),
+            weights: BTreeMap::new(),
             stack: Vec::new(),
         };
         let mut inputs = Vec::new();
@@ -158,7 +174,11 @@ impl<'m> Writer<'m> {
         indent: &str,
         out: &mut String,
     ) -> Result<(), TranspileError> {
-        for node in &region.nodes {
+        let (layers, inner) = layer::find(self.module, scope.entry, region);
+        for (at, node) in region.nodes.iter().enumerate() {
+            if inner.contains(&at) {
+                continue;
+            }
             if let Op::Repeat(repeat) = &node.op {
                 self.repeat(scope, node, repeat, indent, out)?;
                 continue;
@@ -167,10 +187,8 @@ impl<'m> Writer<'m> {
                 continue;
             };
             let text = match &node.op {
-                // Named where they are declared.
                 Op::Weight(name) => {
-                    let text = self.weight(scope, name, indent, out)?;
-                    scope.values.insert(*result, text);
+                    scope.weights.insert(*result, name);
                     continue;
                 }
                 Op::Const(literal) => {
@@ -178,16 +196,28 @@ impl<'m> Writer<'m> {
                     scope.values.insert(*result, text);
                     continue;
                 }
-                _ => self.operation(scope, node)?,
+                _ => match layers.get(&at) {
+                    Some(layer) => self.layer(scope, layer)?,
+                    None => self.operation(scope, node)?,
+                },
             };
-            let name = self.names.fresh(&scope.entry.value(*result).name);
+            for line in std::mem::take(&mut self.pending) {
+                let _ = write!(out, "{indent}{line}");
+            }
+            let name = match layers.get(&at) {
+                Some(layer) => self.names.fresh(&layer.name),
+                None => self.names.fresh(&scope.entry.value(*result).name),
+            };
             let _ = writeln!(out, "{indent}let {name} = {text}");
             scope.values.insert(*result, name);
         }
         Ok(())
     }
 
-    fn value(&self, scope: &Scope<'_>, id: ValueId) -> Text {
+    fn value(&mut self, scope: &Scope<'_>, id: ValueId) -> Text {
+        if let Some(name) = scope.weights.get(&id) {
+            return self.weight(scope, name);
+        }
         match scope.values.get(&id) {
             Some(text) => Ok(text.clone()),
             None => Err(no_form(scope.entry, id, "a value without definition")),
@@ -228,12 +258,19 @@ impl<'m> Writer<'m> {
         let inner = format!("{indent}    ");
         let outside = self.bound.clone();
         let result = self.region(scope, &repeat.body, &inner, out);
-        self.bound = outside;
+        // What depends on the index is declared inside, and known only there.
+        let weights = &self.module.weights;
+        let kept =
+            |weight: &String| outside.contains_key(weight) || weights.get(weight).is_none_or(|w| w.stack.is_empty());
+        self.bound.retain(|weight, _| kept(weight));
         scope.stack.pop();
         result?;
         let mut next = Vec::new();
         for id in &repeat.body.results {
             next.push(self.value(scope, *id)?);
+        }
+        for line in std::mem::take(&mut self.pending) {
+            let _ = write!(out, "{inner}{line}");
         }
         let next = match next.as_slice() {
             [one] => one.clone(),
@@ -247,7 +284,7 @@ impl<'m> Writer<'m> {
     }
 
     /// Declares a weight at its first use: in the model, or inside the region whose index it depends on.
-    fn weight(&mut self, scope: &Scope<'_>, weight: &str, indent: &str, out: &mut String) -> Text {
+    fn weight(&mut self, scope: &Scope<'_>, weight: &str) -> Text {
         if let Some(known) = self.bound.get(weight) {
             return Ok(known.clone());
         }
@@ -273,12 +310,11 @@ impl<'m> Writer<'m> {
             };
             turns = turns.iter().flat_map(each).collect();
         }
-        // Two names may differ only in what `stored` replaced.
+        // Two names may differ only in what `stored` replaced, or be another's with the number of a turn.
+        let weights = &self.module.weights;
+        let taken = |n: &String| self.stored_names.contains(n) || (n != weight && weights.contains_key(n));
         let mut suffix = String::new();
-        while turns
-            .iter()
-            .any(|(n, _)| self.stored_names.contains(&format!("{n}{suffix}")))
-        {
+        while turns.iter().any(|(n, _)| taken(&format!("{n}{suffix}"))) {
             suffix.push('_');
         }
         template.push_str(&suffix);
@@ -295,7 +331,7 @@ impl<'m> Writer<'m> {
         if declared.stack.is_empty() {
             self.weights.push(format!("    {line}"));
         } else {
-            let _ = write!(out, "{indent}{line}");
+            self.pending.push(line);
         }
         if !declared.stack.is_empty() && scope.stack.is_empty() {
             return Err(TranspileError::Operation {
@@ -426,14 +462,47 @@ impl<'m> Writer<'m> {
             _ => {}
         }
         if let Some((known, _)) = standard().into_iter().find(|(_, g)| g == f) {
-            self.imports.insert(known);
+            self.imports.insert(("activation", known));
             return format!("{known}({x})");
         }
         if let Some((known, parameter, value)) = with_parameter(f) {
-            self.imports.insert(known);
+            self.imports.insert(("activation", known));
             return format!("{known}({x}, {parameter} = {})", number(value));
         }
         format!("{}({x})", self.declare(name, f))
+    }
+
+    /// A call of `linear` or `conv`, and the tensors that it binds.
+    fn layer(&mut self, scope: &Scope<'_>, layer: &Layer) -> Text {
+        for (weight, name, shape) in &layer.weights {
+            self.stored_names.insert(name.clone());
+            let tensor = Stored::Reshaped(weight.clone(), shape.clone());
+            self.stored.push((name.clone(), tensor));
+        }
+        let x = self.value(scope, layer.x)?;
+        let mut text = match &layer.window {
+            None => {
+                self.imports.insert(("linear", "linear"));
+                format!("linear({x}, {}, \"{}\"", layer.out, layer.name)
+            }
+            Some((size, conv)) => {
+                self.imports.insert(("conv", "conv"));
+                let mut text = format!("conv({x}, {}, \"{}\"", layer.out, layer.name);
+                option(&mut text, "kernel", size.to_string(), *size == 3);
+                option(&mut text, "stride", conv.stride[0].to_string(), conv.stride[0] == 1);
+                option(&mut text, "padding", conv.pad[0].to_string(), conv.pad[0] == 0);
+                option(
+                    &mut text,
+                    "dilation",
+                    conv.dilation[0].to_string(),
+                    conv.dilation[0] == 1,
+                );
+                option(&mut text, "groups", conv.groups.to_string(), conv.groups == 1);
+                text
+            }
+        };
+        option(&mut text, "bias", "false".to_owned(), layer.bias);
+        Ok(text + ")")
     }
 
     fn declare(&mut self, name: &str, f: &Formula) -> String {

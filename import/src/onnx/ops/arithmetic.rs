@@ -6,7 +6,7 @@ use mlc_ir::{BinaryOp, Dim, Formula, Op, Recipe, Shape};
 use super::super::context::Context;
 use super::super::layout::sizes;
 use super::super::node::Node;
-use super::super::value::{Constant, Ints, Value};
+use super::super::value::{Constant, Cost, Ints, MAX_INTS, Value};
 use super::Outputs;
 use crate::error::{NodeError, malformed, unsupported};
 
@@ -101,10 +101,11 @@ fn constants(ctx: &Context<'_, '_>, op: Binary, a: &Value, b: &Value) -> Result<
         return malformed(format!("{} and {} do not broadcast", a.ir_shape(), b.ir_shape()));
     };
     let formula = Formula::binary(op, Formula::var(0), Formula::var(1));
+    let shape = sizes(&shape)?;
     ctx.checked(Constant {
-        shape: sizes(&shape)?,
         name: ctx.here().to_owned(),
-        depth: a.depth.max(b.depth) + 1,
+        cost: Cost::step(&shape, [a.cost, b.cost]),
+        shape,
         recipe: Recipe::map(formula, [a.recipe, b.recipe]),
     })
 }
@@ -113,7 +114,7 @@ fn constants(ctx: &Context<'_, '_>, op: Binary, a: &Value, b: &Value) -> Result<
 fn integers(op: Binary, a: &Ints, b: &Ints) -> Option<Ints> {
     let shape = Shape::new(a.shape.iter().copied()).broadcast(&Shape::new(b.shape.iter().copied()))?;
     let shape = shape.as_const()?;
-    let count = shape.iter().product::<usize>();
+    let count = bounded(&shape)?;
     let at = |x: &Ints, i: usize| match x.data.as_slice() {
         [one] => Some(one.clone()),
         all if all.len() == count => all.get(i).cloned(),
@@ -128,6 +129,12 @@ fn integers(op: Binary, a: &Ints, b: &Ints) -> Option<Ints> {
         data,
         constant: None,
     })
+}
+
+/// The number of elements, where that many integers are kept.
+pub(super) fn bounded(shape: &[usize]) -> Option<usize> {
+    let count = shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
+    (count as u64 <= MAX_INTS).then_some(count)
 }
 
 fn integer(op: Binary, a: &Dim, b: &Dim) -> Option<Dim> {

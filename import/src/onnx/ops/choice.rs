@@ -7,7 +7,7 @@ use super::super::context::Context;
 use super::super::node::Node;
 use super::super::value::{Ints, Value};
 use super::Outputs;
-use super::arithmetic::binary;
+use super::arithmetic::{binary, bounded};
 use crate::error::{malformed, unsupported};
 
 /// Comparisons, as 1 and 0; `And` and `Or` of such.
@@ -46,7 +46,7 @@ fn equal(a: &Ints, b: &Ints) -> Option<Ints> {
     let shape = shape.as_const()?;
     let at = |x: &'_ Ints, i: usize| x.data.get(if x.data.len() == 1 { 0 } else { i }).cloned();
     let mut data = Vec::new();
-    for i in 0..shape.iter().product() {
+    for i in 0..bounded(&shape)? {
         let (x, y) = (at(a, i)?, at(b, i)?);
         let same = match (x.as_const(), y.as_const()) {
             _ if x == y => true,
@@ -114,7 +114,7 @@ fn among(c: &Ints, a: &Ints, b: &Ints) -> Option<Ints> {
     let shape = shape(c).broadcast(&shape(a))?.broadcast(&shape(b))?.as_const()?;
     let at = |x: &'_ Ints, i: usize| x.data.get(if x.data.len() == 1 { 0 } else { i }).cloned();
     let mut data = Vec::new();
-    for i in 0..shape.iter().product() {
+    for i in 0..bounded(&shape)? {
         let first = at(c, i)?.as_const()? != 0;
         data.push(if first { at(a, i)? } else { at(b, i)? });
     }

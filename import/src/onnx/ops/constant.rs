@@ -6,7 +6,7 @@ use super::super::context::{Context, scalar};
 use super::super::layout::sizes;
 use super::super::node::Node;
 use super::super::tensor;
-use super::super::value::{Constant, Ints, MAX_INTS, Value};
+use super::super::value::{Constant, Cost, Ints, MAX_INTS, Value};
 use super::Outputs;
 use crate::error::{NodeError, malformed, unsupported};
 use crate::initialisers::{DType, Data, Stored};
@@ -98,9 +98,9 @@ pub(super) fn constant_of_shape(ctx: &mut Context<'_, '_>, node: &Node<'_>) -> O
             shape: axes,
             data: vec![value as f32; count as usize],
         }),
+        cost: Cost::step(&sizes, []),
         shape: sizes,
         name: ctx.here().to_owned(),
-        depth: 1,
     })])
 }
 

@@ -3,7 +3,7 @@
 use mlc_ir::{Dim, Elem, Op, Shape};
 
 use super::super::context::Context;
-use super::super::layout::known;
+use super::super::layout::{MAX_PIECES, known};
 use super::super::node::{Node, axis};
 use super::super::value::{Ints, Value};
 use super::Outputs;
@@ -131,6 +131,13 @@ fn cut(
         }
         _ => {
             let (start, end) = (wrap(start).clamp(-1, extent - 1), wrap(end).clamp(-1, extent - 1));
+            let count = start.saturating_sub(end).unsigned_abs().div_ceil(step.unsigned_abs());
+            if start > end && count > MAX_PIECES as u64 {
+                return unsupported(
+                    format!("a reversed slice of {count} positions"),
+                    format!("up to {MAX_PIECES} work; a fixed permutation can be folded into the weights"),
+                );
+            }
             let mut positions = Vec::new();
             let mut at = start;
             while at > end {

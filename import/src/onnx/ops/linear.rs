@@ -9,7 +9,7 @@ use mlc_ir::{Dim, Einsum, Formula, Op, Recipe, Shape};
 use super::super::context::Context;
 use super::super::layout::sizes;
 use super::super::node::Node;
-use super::super::value::{Constant, Value};
+use super::super::value::{Constant, Cost, Value};
 use super::Outputs;
 use super::arithmetic::binary;
 use crate::error::{NodeError, malformed, unsupported};
@@ -163,10 +163,11 @@ fn constants(ctx: &Context<'_, '_>, einsum: Einsum, a: &Value, b: &Value) -> Res
             .map(|d| Dim::fixed(d as i64))
             .collect(),
     );
+    let shape = sizes(&shape)?;
     ctx.checked(Constant {
-        shape: sizes(&shape)?,
         name: ctx.here().to_owned(),
-        depth: a.depth.max(b.depth) + 1,
+        cost: Cost::step(&shape, [a.cost, b.cost]),
+        shape,
         recipe: Recipe::Contract {
             einsum,
             lhs: Box::new(a.recipe),

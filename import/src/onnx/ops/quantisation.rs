@@ -8,7 +8,7 @@ use mlc_ir::{Formula, Recipe};
 
 use super::super::context::Context;
 use super::super::node::{Node, axis};
-use super::super::value::{Constant, Value};
+use super::super::value::{Constant, Cost, Value};
 use super::Outputs;
 use crate::error::{NodeError, malformed, unsupported};
 use crate::initialisers::DType;
@@ -115,14 +115,11 @@ fn with_parameters(
     zero: Option<Constant>,
 ) -> Result<Value, NodeError> {
     let zero = zero.filter(|z| {
-        let value = z.recipe.eval(&ctx.initialisers, &mlc_ir::Bindings::new());
+        let value = ctx.evaluate(z);
         !value.is_ok_and(|t| t.data.iter().all(|v| *v == 0.0))
     });
-    let depth = [Some(&x), Some(&scale), zero.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(|c| c.depth);
-    let depth = depth.max().unwrap_or(0) + 1;
+    let parts = [Some(&x), Some(&scale), zero.as_ref()];
+    let cost = Cost::step(&x.shape, parts.into_iter().flatten().map(|c| c.cost));
     let mut inputs = vec![x.recipe, scale.recipe];
     let formula = match zero {
         Some(zero) => {
@@ -135,6 +132,6 @@ fn with_parameters(
         recipe: Recipe::map(formula, inputs),
         shape: x.shape,
         name: x.name,
-        depth,
+        cost,
     })
 }
