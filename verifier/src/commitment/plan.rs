@@ -92,11 +92,12 @@ impl Plan {
             return None;
         }
         let cells: usize = trees.iter().map(|t| t.rows << t.log_domain()).sum();
+        // A nonce should cost little beside encoding and hashing the codewords: 2^14 hashes are a quarter of a
+        // millisecond of one core, 2^20 fifteen.
         let pow_bits = target.pow_bits.unwrap_or(match bits_for(cells) {
-            0..=18 => 10,
-            19..=20 => 12,
-            21..=22 => 14,
-            23..=25 => 17,
+            0..=18 => 14,
+            19..=21 => 16,
+            22..=24 => 18,
             _ => 20,
         });
         let target = Target {

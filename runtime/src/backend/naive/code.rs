@@ -69,7 +69,7 @@ impl Code for Naive {
     }
 
     fn matrix(&self, v: &Vec<QM31>, rows: usize, log_cols: u32) -> Vec<M31> {
-        let mut out = Vec::with_capacity(4 * rows << log_cols);
+        let mut out = Vec::with_capacity((4 * rows) << log_cols);
         for col in 0..1 << log_cols {
             for row in 0..rows {
                 let entry = v.get((row << log_cols) + col).copied().unwrap_or(QM31::zero());

@@ -7,6 +7,7 @@ use mlc_verifier::field::{M31, QM31, eq_table, mle, qm31};
 use mlc_verifier::transcript::{Channel, Hash, ReadError, Transcript};
 use num_traits::{One, Zero};
 
+use super::tree::commit_words;
 use super::{Committed, OpenTree, TreeStore, commit, open};
 use crate::backend::code::Code;
 use crate::backend::cpu::Cpu;
@@ -93,13 +94,23 @@ fn prove<B: Code>(backend: &B, cases: &[Case], target: Target, tamper: &mut dyn 
         .iter()
         .map(|c| commit(backend, &backend.base(c.cells.clone()), c.shape))
         .collect();
+    prove_trees(backend, cases, &trees, target, tamper)
+}
+
+fn prove_trees<B: Code>(
+    backend: &B,
+    cases: &[Case],
+    trees: &[Committed],
+    target: Target,
+    tamper: &mut dyn Tamper,
+) -> (Vec<Hash>, Vec<u8>) {
     let roots: Vec<Hash> = trees.iter().map(TreeStore::root).collect();
     let shapes: Vec<TreeShape> = cases.iter().map(|c| c.shape).collect();
     let plan = Plan::new(&shapes, target).unwrap();
     let mut channel = ProverChannel::new(transcript(&roots), tamper);
     let opened = cases
         .iter()
-        .zip(&trees)
+        .zip(trees)
         .map(|(c, tree)| OpenTree {
             tree,
             folded: backend.ext(c.folded.clone()),
@@ -307,6 +318,29 @@ fn other_row_coefficients_are_refused() {
         verify(&cases, SMALL, &roots, &proof),
         Err(OpeningError::Evaluation { level: 0 })
     );
+}
+
+#[test]
+fn words_far_from_the_code_are_refused() {
+    // One column in eight is not the codewords'; the folded vector and its claims are those of the nearby codewords.
+    let cases = deep();
+    for every in [2, 8] {
+        let trees: Vec<Committed> = cases
+            .iter()
+            .map(|c| {
+                let mut words = Naive.encode(&c.cells, &c.shape);
+                for column in words.chunks_exact_mut(c.shape.rows).step_by(every) {
+                    column[0] += M31::one();
+                }
+                commit_words(&Naive, words, c.shape)
+            })
+            .collect();
+        let (roots, proof) = prove_trees(&Cpu, &cases, &trees, SMALL, &mut Honest);
+        assert_eq!(
+            verify(&cases, SMALL, &roots, &proof),
+            Err(OpeningError::Evaluation { level: 0 })
+        );
+    }
 }
 
 #[test]

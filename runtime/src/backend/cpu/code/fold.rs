@@ -99,10 +99,10 @@ fn load_padded<L: Lanes>(v: &[&[u32]; 4], at: usize) -> Packed<L> {
         Packed::load(v, at)
     } else if at < len {
         let mut out = Packed::zero();
-        for k in 0..4 {
+        for (out, limb) in out.0.iter_mut().zip(v) {
             let mut padded = [0u32; 16];
-            padded[..len - at].copy_from_slice(&v[k][at..len]);
-            out.0[k] = L::load(&padded, 0);
+            padded[..len - at].copy_from_slice(&limb[at..len]);
+            *out = L::load(&padded, 0);
         }
         out
     } else {
@@ -112,10 +112,10 @@ fn load_padded<L: Lanes>(v: &[&[u32]; 4], at: usize) -> Packed<L> {
 
 #[inline(always)]
 fn store_tail<L: Lanes>(x: Packed<L>, out: &mut [&mut [u32]; 4], at: usize, lanes: usize) {
-    for k in 0..4 {
+    for (out, limb) in out.iter_mut().zip(x.0) {
         let mut padded = [0u32; 16];
-        x.0[k].store(&mut padded, 0);
-        out[k][at..at + lanes].copy_from_slice(&padded[..lanes]);
+        limb.store(&mut padded, 0);
+        out[at..at + lanes].copy_from_slice(&padded[..lanes]);
     }
 }
 
