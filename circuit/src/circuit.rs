@@ -265,9 +265,28 @@ pub enum Step {
     Repeat {
         /// Number of repetitions.
         count: u32,
-        /// The steps.
+        /// The steps; not repetitions themselves.
+        #[serde(deserialize_with = "flat_steps")]
         steps: Vec<Step>,
     },
+}
+
+/// Decodes the steps of a repetition without recursion: hostile bytes must not choose the depth of the stack. The
+/// encoding is that of [`Step`]'s first variants.
+fn flat_steps<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<Step>, D::Error> {
+    #[derive(Deserialize)]
+    enum Flat {
+        Equation(u16),
+        Max { site: u16 },
+    }
+    let steps = Vec::<Flat>::deserialize(d)?;
+    Ok(steps
+        .into_iter()
+        .map(|s| match s {
+            Flat::Equation(q) => Step::Equation(q),
+            Flat::Max { site } => Step::Max { site },
+        })
+        .collect())
 }
 
 impl Circuit {

@@ -9,7 +9,7 @@
 
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
-use crate::{BlockLayout, Circuit, Entry, Equation, Len, Operand, SiteRef, Source, Table, bits_for};
+use crate::{Access, AxisMap, BlockLayout, Circuit, Entry, Equation, Len, Operand, SiteRef, Source, Table, bits_for};
 
 /// Why a circuit cannot be instantiated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -115,6 +115,9 @@ pub struct Instance<'c> {
 }
 
 const MAX_CELLS: usize = 1 << 28;
+const MAX_LEAVES: usize = 1 << 30;
+/// Most work that one coordinate of an access, or one pass of a functional's core over blocks, may cost a verifier.
+const MAX_WORK: usize = 1 << 27;
 
 fn shape(name: &str, axes: &[Len], dims: &[u32]) -> Result<Vec<usize>, InstanceError> {
     let err = || InstanceError::Size { name: name.into() };
@@ -303,7 +306,13 @@ impl Circuit {
                 theta += 1;
             }
         }
-        Ok(Instance {
+        // Fewer lookups than p: a multiplicity cannot wrap.
+        if at > MAX_LEAVES || channel_cells > MAX_LEAVES {
+            return Err(InstanceError::Size {
+                name: "the lookups".into(),
+            });
+        }
+        let instance = Instance {
             circuit: self,
             entry_index,
             entry,
@@ -318,11 +327,83 @@ impl Circuit {
             channels,
             channel_cells,
             column_cells,
-        })
+        };
+        instance.check_cost()?;
+        Ok(instance)
     }
 }
 
 impl<'c> Instance<'c> {
+    /// Refuses instances whose functionals are too costly to evaluate: keys are untrusted.
+    fn check_cost(&self) -> Result<(), InstanceError> {
+        let odd = |shape: &[usize]| {
+            shape
+                .iter()
+                .map(|n| n >> n.trailing_zeros())
+                .fold(1usize, usize::saturating_mul)
+        };
+        let within = |name: &String, access: &Access, iterations: &[usize], core: usize, target: &[usize]| {
+            let coordinates = access.axes.iter().zip(target).map(|(m, &n)| {
+                let own = m
+                    .iters()
+                    .iter()
+                    .map(|&i| iterations[i as usize])
+                    .fold(1usize, usize::saturating_mul);
+                if matches!(m, AxisMap::Before { .. }) {
+                    own.saturating_mul(n)
+                } else {
+                    own
+                }
+            });
+            let work = coordinates.fold(core.saturating_mul(odd(target)), usize::max);
+            if work > MAX_WORK {
+                Err(InstanceError::Size { name: name.clone() })
+            } else {
+                Ok(())
+            }
+        };
+        for e in &self.entry.equations {
+            for r in &e.reads {
+                let iterations = self.lens(&e.iterations(&r.reduce));
+                within(
+                    &e.name,
+                    &r.read.access,
+                    &iterations,
+                    1,
+                    &self.source_shape(r.read.source),
+                )?;
+            }
+            for p in &e.products {
+                let iterations = self.lens(&e.iterations(&p.group));
+                let core = if p.group.len() > 1 {
+                    self.lens(&p.group).iter().product()
+                } else {
+                    1
+                };
+                for o in [&p.a, &p.b] {
+                    if let Operand::Reads(reads) = o {
+                        for r in reads {
+                            within(&e.name, &r.access, &iterations, core, &self.source_shape(r.source))?;
+                        }
+                    }
+                }
+            }
+        }
+        for s in &self.entry.sites {
+            let shape = self.lens(&s.axes);
+            for t in &s.index {
+                within(
+                    &s.name,
+                    &t.access,
+                    &shape,
+                    odd(&shape),
+                    &self.segments[t.segment as usize].shape,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
     /// Concrete lengths of axes (which instantiation has checked).
     pub fn lens(&self, axes: &[Len]) -> Vec<usize> {
         axes.iter().map(|l| l.at(&self.dims).unwrap_or(0)).collect()

@@ -2,7 +2,11 @@
 //!
 //! Range analysis rests on two facts about committed weights: every cell lies in `[-2^(bits-1), 2^(bits-1))`, and, where
 //! a weight declares a column sum below what the bits already imply, `Σ_k |w| <= column_sum` for every outer index.
-//! Both are lookups: each cell is a key of the table of its bits, whose column is the magnitude, and the column sums
+//! And a third: cells in the padding of a contraction axis are zero. Inference binds the rows of all weights by the same
+//! challenges; where a weight has fewer rows than the matrix, those challenges are also the weight's own outer point,
+//! and garbage in the padding would add to the weight it stands beside.
+//!
+//! All are lookups: each cell is a key of the table of its bits, whose column is the magnitude, and the column sums
 //! are the reads of that column summed over the contraction axis. So the facts are an ordinary [`Instance`] whose only
 //! segments are the weights, laid out exactly as they are committed, and whose outputs are the column sums.
 //!
@@ -37,15 +41,30 @@ impl Weight {
     }
 }
 
+/// A sum of magnitudes over part of each column of a weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sum {
+    /// All cells: the column sums, sent by the prover and compared with the declared bound.
+    Column {
+        /// The weight.
+        weight: usize,
+    },
+    /// The cells beyond the contraction axis: known to be zero.
+    Padding {
+        /// The weight.
+        weight: usize,
+    },
+}
+
 /// The weights of a circuit as the segments of another.
 #[derive(Debug, Clone)]
 pub struct SetupCircuit {
-    /// One entry without inputs and run-time dimensions; output i is the column sums of weight `proved[i]`.
+    /// One entry without inputs and run-time dimensions; output i is the sums of `sums[i]`.
     pub circuit: Circuit,
     /// Per segment (weight), what is added to a cell to make its key.
     pub shifts: Vec<i32>,
-    /// The weights whose column sums are outputs.
-    pub proved: Vec<usize>,
+    /// What each equation sums.
+    pub sums: Vec<Sum>,
 }
 
 impl SetupCircuit {
@@ -64,14 +83,15 @@ impl SetupCircuit {
                 }
             })
             .collect();
-        let (mut segments, mut shifts, mut proved, mut equations, mut outputs) =
+        let (mut segments, mut shifts, mut sums, mut equations, mut outputs) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let rows = 1usize << layout.row_bits;
         for (i, (w, columns)) in circuit.weights.iter().zip(&layout.columns).enumerate() {
             let axes: Vec<Len> = columns
                 .shape
                 .iter()
                 .map(|&n| Len::fixed(n))
-                .chain([Len::fixed(1 << layout.row_bits)])
+                .chain([Len::fixed(rows)])
                 .collect();
             let table = widths.iter().position(|&b| b == w.bits).map(|t| t as u16);
             segments.push(Segment {
@@ -81,41 +101,60 @@ impl SetupCircuit {
                 ranged: true,
             });
             shifts.push(1 << (w.bits - 1));
-            if !w.proves_column_sum() {
-                continue;
+            let outer = w.outer.len() as u8;
+            let out: Vec<Len> = axes[..outer.into()].to_vec();
+            let mut sum = |what: Sum, reduce: Vec<Len>, last: [AxisMap; 2]| {
+                outputs.push(PublicOutput {
+                    name: w.name.clone(),
+                    axes: out.clone(),
+                    scale: 1.0,
+                    label: Label::None,
+                });
+                let access = Access {
+                    axes: (0..outer).map(AxisMap::iter).chain(last).collect(),
+                    gates: Vec::new(),
+                };
+                let source = Source::Lookup {
+                    site: SiteRef::Segment(i as u16),
+                    column: 0,
+                };
+                equations.push(Equation {
+                    name: w.name.clone(),
+                    out: out.clone(),
+                    left: Left::Output(sums.len() as u16),
+                    constant: 0,
+                    reads: alloc::vec![Reads {
+                        reduce,
+                        read: Read {
+                            coefficient: 1,
+                            source,
+                            access
+                        }
+                    }],
+                    products: Vec::new(),
+                });
+                sums.push(what);
+            };
+            if w.proves_column_sum() {
+                sum(
+                    Sum::Column { weight: i },
+                    axes[outer.into()..].to_vec(),
+                    [AxisMap::iter(outer), AxisMap::iter(outer + 1)],
+                );
             }
-            let outer = w.outer.len();
-            let out: Vec<Len> = axes[..outer].to_vec();
-            outputs.push(PublicOutput {
-                name: w.name.clone(),
-                axes: out.clone(),
-                scale: 1.0,
-                label: Label::None,
-            });
-            let access = Access {
-                axes: (0..outer as u8 + 2).map(AxisMap::iter).collect(),
-                gates: Vec::new(),
-            };
-            let source = Source::Lookup {
-                site: SiteRef::Segment(i as u16),
-                column: 0,
-            };
-            equations.push(Equation {
-                name: w.name.clone(),
-                out,
-                left: Left::Output(proved.len() as u16),
-                constant: 0,
-                reads: alloc::vec![Reads {
-                    reduce: axes[outer..].to_vec(),
-                    read: Read {
-                        coefficient: 1,
-                        source,
-                        access
-                    }
-                }],
-                products: Vec::new(),
-            });
-            proved.push(i);
+            // The last chunk of the contraction axis, from its first cell beyond the axis.
+            let (chunk, used) = (w.row_len as usize / rows, w.row_len as usize % rows);
+            if used != 0 {
+                let beyond = AxisMap::Affine {
+                    offset: used as i32,
+                    parts: alloc::vec![(outer, 1)],
+                };
+                sum(
+                    Sum::Padding { weight: i },
+                    alloc::vec![Len::fixed(rows - used)],
+                    [AxisMap::constant(chunk as i32), beyond],
+                );
+            }
         }
         let entry = Entry {
             name: "setup".into(),
@@ -133,11 +172,7 @@ impl SetupCircuit {
             weights: Vec::new(),
             entries: alloc::vec![entry],
         };
-        Self {
-            circuit,
-            shifts,
-            proved,
-        }
+        Self { circuit, shifts, sums }
     }
 }
 
@@ -178,7 +213,22 @@ mod tests {
         };
         let layout = WeightLayout::new(&c);
         let setup = SetupCircuit::new(&c, &layout);
-        assert_eq!(setup.proved, [0]);
+        let columns: Vec<usize> = setup
+            .sums
+            .iter()
+            .filter_map(|s| {
+                if let Sum::Column { weight } = s {
+                    Some(*weight)
+                } else {
+                    None
+                }
+            })
+            .collect();
+        assert_eq!(columns, [0]);
+        // Every weight whose length is no multiple of the rows has a padding sum.
+        let rows = 1u32 << layout.row_bits;
+        let padded = c.weights.iter().filter(|w| w.row_len % rows != 0).count();
+        assert_eq!(setup.sums.len(), 1 + padded);
         let instance = setup.circuit.instantiate(0, &[]).unwrap();
         for (segment, columns) in instance.segments.iter().zip(&layout.columns) {
             assert_eq!(*segment, cell_layout(columns, layout.row_bits));

@@ -116,6 +116,7 @@ impl Key {
     pub fn load(&self) -> Result<LoadedKey, KeyError> {
         let circuit = format::decode(&self.circuit)?;
         check::check(&circuit)?;
+        self.params.check().map_err(|e| SetupError::Proof(e.into()))?;
         let digest = format::digest(&circuit);
         let has_weights = weights_shape(&WeightLayout::new(&circuit), &self.params).is_some();
         match (&self.weights_root, has_weights) {

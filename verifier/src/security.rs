@@ -47,6 +47,18 @@ pub enum ScheduleError {
         /// The total.
         bits: f64,
     },
+    /// A parameter is out of range.
+    #[error(
+        "the parameters are out of range: term bits {term_bits} (at most 128), rates 2^-{weights} and 2^-{witness} (2^-1 to 2^-16)"
+    )]
+    Parameters {
+        /// Bits per term.
+        term_bits: u32,
+        /// Rate of the weights.
+        weights: u32,
+        /// Rate of the witness.
+        witness: u32,
+    },
     /// A commitment has no code of its size.
     #[error("a commitment of {cells} cells is too large for the code")]
     Shape {
@@ -127,9 +139,25 @@ pub struct Schedule {
     pub terms: Vec<Term>,
 }
 
+impl Parameters {
+    /// Refuses values that no commitment has.
+    pub fn check(&self) -> Result<(), ScheduleError> {
+        let rate = |k: u32| (1..=16).contains(&k);
+        if self.term_bits <= 128 && rate(self.weights_log_inv_rate) && rate(self.witness_log_inv_rate) {
+            return Ok(());
+        }
+        Err(ScheduleError::Parameters {
+            term_bits: self.term_bits,
+            weights: self.weights_log_inv_rate,
+            witness: self.witness_log_inv_rate,
+        })
+    }
+}
+
 impl Schedule {
     /// Derives the schedule; refuses parameters below the floor.
     pub fn new(instance: &Instance<'_>, params: &Parameters) -> Result<Self, ScheduleError> {
+        params.check()?;
         let weights = WeightLayout::new(instance.circuit);
         let some = |cells: usize| -> Result<Option<TreeShape>, ScheduleError> {
             if cells == 0 {
@@ -153,6 +181,8 @@ impl Schedule {
             Some(Plan::new(&trees, target).ok_or(ScheduleError::Shape { cells })?)
         };
 
+        // The challenges of the first three are charged twice: for the equation that they test, and for the pole of a key
+        // outside its table, whose weight is a polynomial in them.
         let mut terms = Vec::new();
         let mut term = |name: &str, error: f64, floor: u32| -> u32 {
             let bits = FIELD_BITS - libm::log2(error.max(1.0));
@@ -174,16 +204,20 @@ impl Schedule {
         let merge_rounds = bits_for(instance.cells).max(bits_for(instance.channel_cells));
         let leaf_bits = bits_for(instance.leaves.max(1));
         let mut grinding = Grinding {
-            output: term("output point and equation batching", (most + equations.len()) as f64, 0),
+            output: term(
+                "output point and equation batching",
+                2.0 * (most + equations.len()) as f64,
+                0,
+            ),
             products: term(
                 "batch of products",
-                (rounds * degree) as f64,
+                2.0 * (rounds * degree) as f64,
                 if weights_tree.is_some() { fold(committed) } else { 0 },
             ),
             ..Grinding::default()
         };
         if instance.leaves > 0 {
-            grinding.sources = term("source claim batching", claims as f64, 0);
+            grinding.sources = term("source claim batching", 2.0 * claims as f64, 0);
             // Poles: as many as leaves and table keys; channels and tags are separated by two more challenges.
             grinding.lookups = term("lookup fingerprints", 4.0 * instance.leaves as f64, 0);
             grinding.fractions = term("fraction tree", (2 * leaf_bits * (leaf_bits + 3)) as f64 * 2.0, 0);

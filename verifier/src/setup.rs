@@ -1,13 +1,14 @@
-//! The setup proof of a key, verifying side: committed weights are in range and their column sums within bounds.
+//! The setup proof of a key, verifying side: committed weights are in range, their column sums within bounds, their
+//! padding zero.
 //!
 //! The facts are the lookups of the setup circuit (`mlc_circuit::setup`) over the committed weights themselves: moves 4
-//! to 6 of an inference with the weights' root in place of a witness, the column sums in place of outputs. The claim on
+//! to 6 of an inference with the weights' root in place of a witness, the sums of magnitudes in place of outputs. The claim on
 //! keys at ζ is opened directly: the row challenges are ζ's low bits, the columns' functional is eq at its next bits.
 //! See docs/protocol/setup.md.
 
 use alloc::{string::String, vec::Vec};
 
-use mlc_circuit::setup::SetupCircuit;
+use mlc_circuit::setup::{SetupCircuit, Sum};
 use mlc_circuit::{Circuit, Instance, WeightLayout, bits_for};
 use num_traits::{One, Zero};
 
@@ -68,6 +69,7 @@ pub struct SetupSchedule {
 impl SetupSchedule {
     /// Derives the schedule of a setup instance.
     pub fn new(instance: &Instance<'_>, layout: &WeightLayout, params: &Parameters) -> Result<Self, ScheduleError> {
+        params.check()?;
         let cells = instance.cells;
         let weights = weights_shape(layout, params).ok_or(ScheduleError::Shape { cells })?;
         let channels = vector_shape(instance.channel_cells, params.witness_log_inv_rate)?;
@@ -212,13 +214,15 @@ pub fn verify(
     let mut channel = Channel::new(transcript(digest, root, &schedule, params), proof);
     let sums = run(&instance, &setup, &layout, &schedule, root, &mut channel)?;
     channel.finish().map_err(VerifyError::from)?;
-    for (&w, sums) in setup.proved.iter().zip(&sums) {
-        let w = &circuit.weights[w];
+    for (what, sums) in setup.sums.iter().zip(&sums) {
+        let Sum::Column { weight } = what else { continue };
+        let w = &circuit.weights[*weight];
         if let Some(column) = sums.iter().position(|&s| u64::from(s.unsigned_abs()) > w.column_sum) {
+            let sum = sums[column].unsigned_abs();
             return Err(SetupError::ColumnSum {
                 name: w.name.clone(),
                 column,
-                sum: sums[column].unsigned_abs(),
+                sum,
                 bound: w.column_sum,
             });
         }
@@ -236,10 +240,13 @@ fn run(
 ) -> Result<Vec<Vec<i32>>, VerifyError> {
     let grind = &schedule.grinding;
     let mut sums: Vec<Vec<i32>> = Vec::new();
-    for shape in &instance.outputs {
-        let values = channel.recv_base(shape.iter().product())?;
-        // Canonical elements are below 2^31 - 1.
-        sums.push(values.iter().map(|v| v.0 as i32).collect());
+    for (what, shape) in setup.sums.iter().zip(&instance.outputs) {
+        let len = shape.iter().product();
+        sums.push(match what {
+            // Canonical elements are below 2^31 - 1.
+            Sum::Column { .. } => channel.recv_base(len)?.iter().map(|v| v.0 as i32).collect(),
+            Sum::Padding { .. } => alloc::vec![0; len],
+        });
     }
     channel.recv_nonce("column point", grind.output)?;
     let rho = channel.transcript().draw_many(point_bits(instance));

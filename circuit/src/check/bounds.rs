@@ -20,7 +20,7 @@ pub struct Interval {
 
 impl Interval {
     fn scale(self, k: i128) -> Self {
-        let (a, b) = (self.lo * k, self.hi * k);
+        let (a, b) = (self.lo.saturating_mul(k), self.hi.saturating_mul(k));
         Self {
             lo: a.min(b),
             hi: a.max(b),
@@ -28,8 +28,8 @@ impl Interval {
     }
     fn plus(self, o: Self) -> Self {
         Self {
-            lo: self.lo + o.lo,
-            hi: self.hi + o.hi,
+            lo: self.lo.saturating_add(o.lo),
+            hi: self.hi.saturating_add(o.hi),
         }
     }
     /// The hull with zero: coordinates outside a tensor read zero.
@@ -40,20 +40,19 @@ impl Interval {
         }
     }
     fn magnitude(self) -> i128 {
-        self.lo.abs().max(self.hi.abs())
+        self.lo.saturating_abs().max(self.hi.saturating_abs())
     }
 }
 
 fn max_len(c: &Circuit, l: &Len) -> i128 {
-    i128::from(l.constant)
-        + l.per_dim
-            .iter()
-            .map(|&(d, k)| i128::from(c.dims[d as usize].max) * i128::from(k))
-            .sum::<i128>()
+    l.per_dim.iter().fold(i128::from(l.constant), |n, &(d, k)| {
+        n.saturating_add(i128::from(c.dims[d as usize].max).saturating_mul(k.into()))
+    })
 }
 
+/// Saturates: a circuit is untrusted, and what saturates is refused.
 fn product_len(c: &Circuit, axes: &[Len]) -> i128 {
-    axes.iter().map(|a| max_len(c, a)).product()
+    axes.iter().fold(1i128, |n, a| n.saturating_mul(max_len(c, a)))
 }
 
 /// Bounds of one read, over all iterations.
@@ -85,20 +84,14 @@ fn read(c: &Circuit, e: &Entry, r: &Read) -> Interval {
         }
     };
     // A `Before` axis sums up to all its coordinates.
-    let times: i128 = r
+    let before = r
         .access
         .axes
         .iter()
         .zip(axes)
-        .map(|(m, a)| {
-            if matches!(m, AxisMap::Before { .. }) {
-                max_len(c, a)
-            } else {
-                1
-            }
-        })
-        .product();
-    values.or_zero().scale(i128::from(r.coefficient) * times)
+        .filter(|(m, _)| matches!(m, AxisMap::Before { .. }));
+    let times = before.fold(1i128, |n, (_, a)| n.saturating_mul(max_len(c, a)));
+    values.or_zero().scale(times.saturating_mul(r.coefficient.into()))
 }
 
 fn operand(c: &Circuit, e: &Entry, o: &Operand) -> Interval {
@@ -123,10 +116,10 @@ fn product(c: &Circuit, e: &Entry, p: &Product) -> Interval {
         _ => None,
     });
     let other = if matches!(p.a, Operand::Weight { .. }) { b } else { a };
-    let m = match column_sum {
-        Some(sum) => (sum * other.magnitude()).min(product_len(c, &p.group) * a.magnitude() * b.magnitude()),
-        None => product_len(c, &p.group) * a.magnitude() * b.magnitude(),
-    };
+    let terms = product_len(c, &p.group)
+        .saturating_mul(a.magnitude())
+        .saturating_mul(b.magnitude());
+    let m = column_sum.map_or(terms, |sum| terms.min(sum.saturating_mul(other.magnitude())));
     Interval { lo: -m, hi: m }.scale(i128::from(p.coefficient))
 }
 
@@ -181,16 +174,15 @@ pub fn check(c: &Circuit) -> Result<(), CheckError> {
     Ok(())
 }
 
-/// Bits of a digit: those of its table; a cell without table is bounded by the maximum it is compared with.
+/// Bits of a digit: those of its table, and of every site that subtracts it (where it may be bounded by minuend and
+/// index alone; the minuend's table is no larger than the site's).
 fn digit_bits(c: &Circuit, e: &Entry, segment: u16) -> u32 {
-    match e.segments[segment as usize].table {
-        Some(t) => c.tables[t as usize].log_rows.into(),
-        None => e
-            .sites
-            .iter()
-            .filter(|s| s.index.iter().any(|t| t.segment == segment))
-            .map(|s| u32::from(c.tables[s.table as usize].log_rows))
-            .max()
-            .unwrap_or(31),
-    }
+    let rows = |t: u16| u32::from(c.tables[t as usize].log_rows);
+    let own = e.segments[segment as usize].table.map(rows);
+    let compared = e
+        .sites
+        .iter()
+        .filter(|s| s.index.iter().any(|t| t.coefficient < 0 && t.segment == segment))
+        .map(|s| rows(s.table));
+    compared.chain(own).max().unwrap_or(31)
 }

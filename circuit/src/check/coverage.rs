@@ -2,14 +2,22 @@
 //!
 //! A lookup is *checked* when it is `ranged` (its multiplicity is counted), or when it is read: the read's claim puts
 //! a weight on the cell that is a non-zero polynomial in challenges drawn after the commitment, so an index outside
-//! the table leaves a pole. A cell that nothing reads and nothing counts has no influence, provided that
-//! - at most one digit of an equation is unranged (else one unchecked digit could shift another that is read);
+//! the table leaves a pole. This needs:
+//! - **no cancellation**: within one claim (the linear reads of an equation, or one factor of a product) the reads of
+//!   unranged lookups through one column have one sign, and the sum of their coefficients with multiplicity is below p.
+//!   Else equal keys outside the table, one read with + and one with -, cancel their pole ([`cancelling`]);
+//! - **a digit that is not checked shifts nothing**: where an equation has an unranged digit, it is the only one, and
+//!   no other digit of the equation is read or compared;
 //! - every virtual site is ranged, or read as a whole (its index bounds cells that have no table of their own);
-//! - a cell without table occurs only as the subtrahend of a maximum, whose count of attained maxima is checked to be
-//!   at least one: an equation `n = -1 + Σ [index = 0]` over the window with `n` ranged.
+//! - a cell without table occurs only as the subtrahend of a maximum. The subtrahend is the last digit of its
+//!   equation, the maximum's own table is no larger than the site's, and a subtrahend that is itself a maximum is
+//!   ranged; so minuend and index bound it;
+//! - every maximum is attained: an equation `n = -1 + Σ [index = 0]` over the window with `n` ranged.
+
+use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::CheckError;
-use crate::{Access, Circuit, Entry, Equation, Left, SiteRef, Source, Step};
+use crate::{Access, AxisMap, Circuit, Entry, Equation, Left, Len, Operand, Read, SiteRef, Source, Step};
 
 /// Checks every entry.
 pub fn check(c: &Circuit) -> Result<(), CheckError> {
@@ -19,26 +27,45 @@ pub fn check(c: &Circuit) -> Result<(), CheckError> {
 fn entry(c: &Circuit, e: &Entry) -> Result<(), CheckError> {
     let uncovered = |name: &str| CheckError::Uncovered { name: name.into() };
     for q in &e.equations {
-        if let Left::Cells(cells) = &q.left
-            && cells.iter().filter(|(_, s)| !e.segments[*s as usize].ranged).count() > 1
-        {
+        let Left::Cells(cells) = &q.left else { continue };
+        let unranged = cells.iter().filter(|(_, s)| !e.segments[*s as usize].ranged).count();
+        let shifted = cells
+            .iter()
+            .any(|(_, s)| e.segments[*s as usize].ranged && influences(e, *s));
+        if unranged > 1 || (unranged == 1 && shifted) {
             return Err(uncovered(&q.name));
         }
+    }
+    if let Some(&site) = cancelling(c, e).iter().next() {
+        return Err(uncovered(match site {
+            SiteRef::Segment(s) => &e.segments[s as usize].name,
+            SiteRef::Virtual(s) => &e.sites[s as usize].name,
+        }));
     }
     for (i, s) in e.sites.iter().enumerate() {
         if !s.ranged && !read_whole(e, SiteRef::Virtual(i as u16), s.axes.len()) {
             return Err(uncovered(&s.name));
         }
-        for t in &s.index {
-            let bare = e.segments[t.segment as usize].table.is_none();
-            // Only the subtrahend of a maximum may lack a table, and the minuend must have one.
-            if bare && t.coefficient != -1 {
-                return Err(uncovered(&s.name));
-            }
+        // `form` has checked that the index is `+1 · maximum - 1 · subtrahend`.
+        let (maximum, subtrahend) = (s.index[0].segment, s.index[1].segment);
+        let rows = |t: u16| c.tables[t as usize].log_rows;
+        let fits = e.segments[maximum as usize]
+            .table
+            .is_some_and(|t| rows(t) <= rows(s.table));
+        let last = e.equations.iter().all(|q| match &q.left {
+            Left::Cells(cells) => cells
+                .iter()
+                .position(|(_, d)| *d == subtrahend)
+                .is_none_or(|at| at + 1 == cells.len()),
+            Left::Output(_) => true,
+        });
+        let is_maximum = e.sites.iter().any(|v| v.index[0].segment == subtrahend);
+        if !fits || !last || (is_maximum && !e.segments[subtrahend as usize].ranged) {
+            return Err(uncovered(&s.name));
         }
     }
     for (i, s) in e.segments.iter().enumerate() {
-        let compared = e.sites.iter().any(|v| v.index.iter().any(|t| t.segment as usize == i));
+        let compared = e.sites.iter().any(|v| v.index[1].segment as usize == i);
         if s.table.is_none() && !compared {
             return Err(uncovered(&s.name));
         }
@@ -49,6 +76,108 @@ fn entry(c: &Circuit, e: &Entry) -> Result<(), CheckError> {
         }
     }
     Ok(())
+}
+
+/// Whether a segment is read or compared anywhere.
+fn influences(e: &Entry, segment: u16) -> bool {
+    let read = |r: &Read| matches!(r.source, Source::Lookup { site: SiteRef::Segment(s), .. } if s == segment);
+    e.sites.iter().any(|v| v.index.iter().any(|t| t.segment == segment))
+        || e.equations
+            .iter()
+            .any(|q| claims(q).iter().any(|claim| claim.iter().any(|(r, _)| read(r))))
+}
+
+/// The reads of each claim of an equation, with their summed axes.
+fn claims(q: &Equation) -> Vec<Vec<(&Read, &[Len])>> {
+    let mut out: Vec<Vec<(&Read, &[Len])>> = Vec::new();
+    out.push(q.reads.iter().map(|r| (&r.read, r.reduce.as_slice())).collect());
+    for p in &q.products {
+        for o in [&p.a, &p.b] {
+            if let Operand::Reads(reads) = o {
+                out.push(reads.iter().map(|r| (r, [].as_slice())).collect());
+            }
+        }
+    }
+    out
+}
+
+/// The unranged lookups whose poles could cancel within a claim: marking them `ranged` is the mend.
+pub fn cancelling(c: &Circuit, e: &Entry) -> BTreeSet<SiteRef> {
+    const LIMIT: u64 = 1 << 30;
+    let max = |l: &Len| {
+        l.per_dim.iter().fold(u64::from(l.constant), |n, &(d, k)| {
+            n.saturating_add(u64::from(c.dims[d as usize].max).saturating_mul(k.into()))
+        })
+    };
+    let mut out = BTreeSet::new();
+    for q in &e.equations {
+        for claim in claims(q) {
+            // (table, column) → sites, signs seen, sum of multiplicities.
+            let mut groups: Vec<((u16, u8), BTreeSet<SiteRef>, [bool; 2], u64)> = Vec::new();
+            for (r, reduce) in claim {
+                let Source::Lookup { site, column } = r.source else {
+                    continue;
+                };
+                let (table, ranged, axes) = match site {
+                    SiteRef::Segment(s) => (
+                        e.segments[s as usize].table,
+                        e.segments[s as usize].ranged,
+                        &e.segments[s as usize].axes,
+                    ),
+                    SiteRef::Virtual(s) => (
+                        Some(e.sites[s as usize].table),
+                        e.sites[s as usize].ranged,
+                        &e.sites[s as usize].axes,
+                    ),
+                };
+                let (Some(table), false) = (table, ranged) else {
+                    continue;
+                };
+                let times = reduce
+                    .iter()
+                    .map(&max)
+                    .fold(u64::from(r.coefficient.unsigned_abs()), u64::saturating_mul);
+                let before = r
+                    .access
+                    .axes
+                    .iter()
+                    .zip(axes)
+                    .filter(|(m, _)| matches!(m, AxisMap::Before { .. }));
+                let times = before.map(|(_, a)| max(a)).fold(times, u64::saturating_mul);
+                let at = match groups.iter().position(|g| g.0 == (table, column)) {
+                    Some(at) => at,
+                    None => {
+                        groups.push(((table, column), BTreeSet::new(), [false; 2], 0));
+                        groups.len() - 1
+                    }
+                };
+                let g = &mut groups[at];
+                g.1.insert(site);
+                g.2[usize::from(r.coefficient < 0)] = true;
+                g.3 = g.3.saturating_add(times);
+            }
+            for (_, sites, signs, times) in groups {
+                if (signs[0] && signs[1]) || times >= LIMIT {
+                    out.extend(sites);
+                }
+            }
+        }
+    }
+    out
+}
+
+impl Circuit {
+    /// Marks every lookup that [`cancelling`] finds as ranged: what a compiler calls when a circuit is complete.
+    pub fn range_cancelling_reads(&mut self) {
+        for e in 0..self.entries.len() {
+            for site in cancelling(self, &self.entries[e]) {
+                match site {
+                    SiteRef::Segment(s) => self.entries[e].segments[s as usize].ranged = true,
+                    SiteRef::Virtual(s) => self.entries[e].sites[s as usize].ranged = true,
+                }
+            }
+        }
+    }
 }
 
 fn maxima(steps: &[Step]) -> impl Iterator<Item = u16> + '_ {

@@ -1,22 +1,24 @@
-//! Well-formedness: indices, ranks, lengths, the use of iteration axes, and the order of determination.
+//! Well-formedness: indices, ranks, lengths, and the use of iteration axes.
 
-use alloc::{collections::BTreeSet, string::String, vec, vec::Vec};
+use alloc::{collections::BTreeSet, vec};
 
 use super::CheckError;
-use crate::{
-    Access, AxisMap, Circuit, Entry, Equation, InputKind, Left, Len, Operand, Product, Read, SiteRef, Source, Step,
-};
+use crate::{Access, AxisMap, Circuit, Entry, Equation, InputKind, Left, Len, Operand, Product, Read, SiteRef, Source};
 
 const MAX_AXES: usize = 24;
+/// Longest axis: the weights of an axis are a table of extension elements.
+const MAX_AXIS: u64 = 1 << 22;
+/// Most weight cells, contraction axes padded to 2^10: below it no layout overflows a 32-bit `usize`.
+const MAX_WEIGHTS: u64 = 1 << 31;
 
-fn malformed(name: &str, what: &'static str) -> CheckError {
+pub(super) fn malformed(name: &str, what: &'static str) -> CheckError {
     CheckError::Malformed {
         name: name.into(),
         what,
     }
 }
 
-fn require(ok: bool, name: &str, what: &'static str) -> Result<(), CheckError> {
+pub(super) fn require(ok: bool, name: &str, what: &'static str) -> Result<(), CheckError> {
     if ok { Ok(()) } else { Err(malformed(name, what)) }
 }
 
@@ -48,6 +50,7 @@ pub fn check(circuit: &Circuit) -> Result<(), CheckError> {
             )?;
         }
     }
+    let mut total = 0u64;
     for w in &c.weights {
         require((2..=16).contains(&w.bits), &w.name, "weights have 2 to 16 bits")?;
         require(w.outer.len() < MAX_AXES, &w.name, "too many axes")?;
@@ -55,10 +58,19 @@ pub fn check(circuit: &Circuit) -> Result<(), CheckError> {
             .outer
             .iter()
             .try_fold(u64::from(w.row_len), |a, &n| a.checked_mul(n.into()));
+        require(size.is_some_and(|s| s > 0), &w.name, "a weight has values")?;
+        let padded = w
+            .outer
+            .iter()
+            .try_fold(u64::from(w.row_len).next_multiple_of(1 << 10), |a, &n| {
+                a.checked_mul(n.into())
+            });
+        total = padded.and_then(|p| total.checked_add(p)).unwrap_or(u64::MAX);
+        let axes = w.outer.iter().chain([&w.row_len]).all(|&n| u64::from(n) <= MAX_AXIS);
         require(
-            size.is_some_and(|s| s > 0 && s < 1 << 40),
+            axes && total <= MAX_WEIGHTS,
             &w.name,
-            "a weight has between 1 and 2^40 values",
+            "more than 2^31 weights in all, or an axis longer than 2^22",
         )?;
     }
     c.entries.iter().try_for_each(|e| entry(c, e))
@@ -72,6 +84,14 @@ fn axes(c: &Circuit, name: &str, axes: &[Len]) -> Result<(), CheckError> {
             a.per_dim.iter().all(|&(d, k)| (d as usize) < c.dims.len() && k > 0),
             name,
             "an unknown run-time dimension",
+        )?;
+        let max = a.per_dim.iter().try_fold(u64::from(a.constant), |n, &(d, k)| {
+            n.checked_add(u64::from(c.dims[d as usize].max).checked_mul(k.into())?)
+        });
+        require(
+            a.per_dim.len() <= 16 && max.is_some_and(|m| m <= MAX_AXIS),
+            name,
+            "an axis is longer than 2^22",
         )?;
     }
     Ok(())
@@ -159,23 +179,26 @@ fn entry(c: &Circuit, e: &Entry) -> Result<(), CheckError> {
     for s in &e.sites {
         axes(c, &s.name, &s.axes)?;
         require((s.table as usize) < c.tables.len(), &s.name, "an unknown table")?;
+        let maximum = s.index.len() == 2 && s.index[0].coefficient == 1 && s.index[1].coefficient == -1;
+        require(
+            maximum,
+            &s.name,
+            "a virtual index is a maximum less what it is compared with",
+        )?;
         for t in &s.index {
             let seg = e
                 .segments
                 .get(t.segment as usize)
                 .ok_or_else(|| malformed(&s.name, "an unknown segment"))?;
-            require(
-                t.coefficient.unsigned_abs() <= 1 << 16,
-                &s.name,
-                "a coefficient is too large",
-            )?;
+            let affine = t.access.axes.iter().all(|m| matches!(m, AxisMap::Affine { .. }));
+            require(affine, &s.name, "a lookup index reads single cells")?;
             access(&s.name, &t.access, seg.axes.len(), s.axes.len())?;
         }
     }
     for q in &e.equations {
         equation(c, e, q)?;
     }
-    order(e)
+    super::order::check(e)
 }
 
 fn source(c: &Circuit, e: &Entry, name: &str, r: &Read, iterations: usize) -> Result<(), CheckError> {
@@ -296,6 +319,8 @@ fn product(c: &Circuit, e: &Entry, q: &Equation, p: &Product) -> Result<(), Chec
         .filter(|o| matches!(o, Operand::Weight { .. }))
         .count();
     require(weights <= 1, n, "a product has at most one weight")?;
+    let ones = p.a == Operand::One && p.b == Operand::One;
+    require(!ones || p.group.is_empty(), n, "a contraction of constants")?;
     let mut used: [BTreeSet<u8>; 2] = [BTreeSet::new(), BTreeSet::new()];
     for (o, used) in [&p.a, &p.b].into_iter().zip(&mut used) {
         match o {
@@ -359,147 +384,6 @@ fn product(c: &Circuit, e: &Entry, q: &Equation, p: &Product) -> Result<(), Chec
             n,
             "an output axis used by both factors must be shared",
         )?;
-    }
-    Ok(())
-}
-
-/// Every segment is determined exactly once, by cells that come before it.
-fn order(e: &Entry) -> Result<(), CheckError> {
-    // When each segment is determined: (step, position); private inputs at 0.
-    let mut at: Vec<Vec<usize>> = vec![Vec::new(); e.segments.len()];
-    for i in &e.inputs {
-        if let InputKind::Private { segment } = i.kind {
-            at[segment as usize].push(0);
-        }
-    }
-    let mut flat = Vec::new();
-    flatten(&e.steps, &mut flat, &e.name)?;
-    let mut equations = BTreeSet::new();
-    let mut sites = BTreeSet::new();
-    for (time, step) in flat.iter().enumerate() {
-        match step {
-            Step::Equation(q) => {
-                let q_ref = e
-                    .equations
-                    .get(*q as usize)
-                    .ok_or_else(|| malformed(&e.name, "a step names an unknown equation"))?;
-                require(equations.insert(*q), &q_ref.name, "an equation is executed twice")?;
-                if let Left::Cells(cells) = &q_ref.left {
-                    cells.iter().for_each(|(_, s)| at[*s as usize].push(time + 1));
-                }
-            }
-            Step::Max { site } => {
-                let s = e
-                    .sites
-                    .get(*site as usize)
-                    .ok_or_else(|| malformed(&e.name, "a step names an unknown site"))?;
-                require(sites.insert(*site), &s.name, "a site is executed twice")?;
-                require(
-                    s.index.len() == 2 && s.index[0].coefficient == 1 && s.index[1].coefficient == -1,
-                    &s.name,
-                    "not a maximum",
-                )?;
-                let m = &s.index[0];
-                let rank = e.segments[m.segment as usize].axes.len();
-                require(
-                    rank <= s.axes.len() && m.access == Access::identity(rank),
-                    &s.name,
-                    "a maximum is indexed by the leading axes",
-                )?;
-                require(
-                    e.segments[m.segment as usize].axes[..] == s.axes[..rank],
-                    &s.name,
-                    "a maximum has the leading axes of its site",
-                )?;
-                at[m.segment as usize].push(time + 1);
-            }
-            Step::Repeat { .. } => {}
-        }
-    }
-    require(
-        equations.len() == e.equations.len(),
-        &e.name,
-        "an equation is never executed",
-    )?;
-    require(sites.len() == e.sites.len(), &e.name, "a site is never executed")?;
-    for (s, times) in e.segments.iter().zip(&at) {
-        if times.len() != 1 {
-            return Err(CheckError::Determined {
-                name: s.name.clone(),
-                times: times.len(),
-            });
-        }
-    }
-    let name_of = |s: SiteRef| -> String {
-        match s {
-            SiteRef::Segment(s) => e.segments[s as usize].name.clone(),
-            SiteRef::Virtual(s) => e.sites[s as usize].name.clone(),
-        }
-    };
-    // When a site's keys are determined: a virtual site with its maximum.
-    let when = |s: SiteRef| match s {
-        SiteRef::Segment(s) => at[s as usize][0],
-        SiteRef::Virtual(s) => e.sites[s as usize]
-            .index
-            .iter()
-            .map(|t| at[t.segment as usize][0])
-            .max()
-            .unwrap_or(0),
-    };
-    for (time, step) in flat.iter().enumerate() {
-        let now = time + 1;
-        let fail = |name: &str, s: SiteRef| CheckError::Order {
-            name: name.into(),
-            source_name: name_of(s),
-        };
-        match step {
-            Step::Equation(q) => {
-                let q = &e.equations[*q as usize];
-                let reads = q.reads.iter().map(|r| &r.read).chain(q.products.iter().flat_map(|p| {
-                    [&p.a, &p.b]
-                        .into_iter()
-                        .flat_map(|o| if let Operand::Reads(r) = o { r.as_slice() } else { &[] })
-                }));
-                for r in reads {
-                    if let Source::Lookup { site, .. } = r.source {
-                        let earlier_block = match r.access.axes.first() {
-                            Some(AxisMap::Before { iter: 0 }) => true,
-                            Some(AxisMap::Affine { offset, parts }) => *offset < 0 && parts[..] == [(0, 1)],
-                            _ => false,
-                        };
-                        if when(site) >= now && !earlier_block {
-                            return Err(fail(&q.name, site));
-                        }
-                    }
-                }
-            }
-            Step::Max { site } => {
-                let s = &e.sites[*site as usize];
-                let source = s.index[1].segment;
-                if at[source as usize][0] >= now {
-                    return Err(fail(&s.name, SiteRef::Segment(source)));
-                }
-            }
-            Step::Repeat { .. } => {}
-        }
-    }
-    Ok(())
-}
-
-/// The steps without repetition; repetitions do not nest.
-fn flatten<'a>(steps: &'a [Step], out: &mut Vec<&'a Step>, name: &str) -> Result<(), CheckError> {
-    for s in steps {
-        match s {
-            Step::Repeat { steps, .. } => {
-                require(
-                    !steps.iter().any(|s| matches!(s, Step::Repeat { .. })),
-                    name,
-                    "repetitions do not nest",
-                )?;
-                out.extend(steps);
-            }
-            s => out.push(s),
-        }
     }
     Ok(())
 }

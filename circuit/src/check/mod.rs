@@ -1,8 +1,8 @@
 //! What a verifier checks about a circuit before it trusts a key: soundness then rests on neither compiler nor model
 //! owner.
 //!
-//! 1. [`form`]: every index, rank and length is consistent, so that nothing downstream can be out of bounds; cells
-//!    are determined by cells before them, so that the circuit is a function of its inputs and weights.
+//! 1. [`form`]: every index, rank and length is consistent, so that nothing downstream can be out of bounds; [`order`]:
+//!    cells are determined by cells before them, so that the circuit is a function of its inputs and weights.
 //! 2. [`bounds`]: from input ranges, table contents and the weight bounds of the setup proof, every equation holds
 //!    over the integers if it holds modulo p; its digits are unique; every value that occurs is representable.
 //! 3. [`coverage`]: every cell that matters sits in a lookup that is checked cell by cell, or weighted at a point
@@ -11,6 +11,7 @@
 pub mod bounds;
 pub mod coverage;
 pub mod form;
+pub mod order;
 
 use alloc::string::String;
 
@@ -36,7 +37,7 @@ pub enum CheckError {
         source_name: String,
     },
     /// A segment is determined by nothing, or twice.
-    #[error("segment '{name}' is determined {times} times, it must be exactly once")]
+    #[error("'{name}' is determined {times} times, it must be exactly once")]
     Determined {
         /// The segment.
         name: String,

@@ -108,13 +108,14 @@ pub fn lower(module: &Module, options: &LowerOptions) -> Result<Lowered, LowerEr
         let b = lowering.b;
         entries.push(b.finish(name, &dims, &mut shared)?);
     }
-    let circuit = c::Circuit {
+    let mut circuit = c::Circuit {
         name: module.name.clone(),
         dims,
         tables: shared.tables,
         weights: shared.weights,
         entries,
     };
+    circuit.range_cancelling_reads();
     c::check::check(&circuit)?;
     Ok(Lowered {
         circuit,

@@ -6,12 +6,14 @@
 pub mod code;
 pub mod cpu;
 pub mod fractions;
+pub mod integers;
 pub mod naive;
 pub mod products;
 
 use mlc_verifier::field::{M31, QM31};
 
 pub use fractions::{FractionOps, Halves};
+pub use integers::IntegerOps;
 pub use products::{Operand, ProductOps};
 
 /// Device buffers of field elements.
@@ -81,5 +83,5 @@ impl<C: Columns + ?Sized> Clone for Weights<'_, C> {
 impl<C: Columns + ?Sized> Copy for Weights<'_, C> {}
 
 /// Everything that the prover needs of a device.
-pub trait Backend: ProductOps + FractionOps + code::Code {}
-impl<T: ProductOps + FractionOps + code::Code> Backend for T {}
+pub trait Backend: ProductOps + FractionOps + IntegerOps + code::Code {}
+impl<T: ProductOps + FractionOps + IntegerOps + code::Code> Backend for T {}

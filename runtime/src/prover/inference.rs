@@ -224,8 +224,8 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
             for p in &e.products {
                 let shape = ProductShape::new(instance, e, p);
                 let upload = |v: Vec<QM31>| Operand::ext(backend.ext(v));
-                let a = factor(instance, e, p, Side::A, rho, self).map(upload);
-                let b_side = factor(instance, e, p, Side::B, rho, self).map(upload);
+                let a = factor(backend, instance, e, p, Side::A, rho, self).map(upload);
+                let b_side = factor(backend, instance, e, p, Side::B, rho, self).map(upload);
                 let ones = || {
                     upload(vec![
                         QM31::one();

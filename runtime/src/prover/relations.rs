@@ -9,7 +9,8 @@ use mlc_verifier::field::{M31, QM31, m31};
 use mlc_verifier::functional::{AxisWeights, Weighting, axis_matrix, split_point};
 use mlc_verifier::relations::{ProductShape, Side, used_axes};
 use num_traits::Zero;
-use rayon::prelude::*;
+
+use crate::backend::IntegerOps;
 
 /// A dense tensor of extension elements with labelled axes.
 struct Labelled {
@@ -149,6 +150,7 @@ pub trait Sources {
 /// The vector of one factor over (shared axes, flattened contraction), the other output axes bound to ρ; `None` for
 /// the constant 1.
 pub fn factor(
+    backend: &dyn IntegerOps,
     instance: &Instance<'_>,
     equation: &Equation,
     product: &Product,
@@ -197,6 +199,7 @@ pub fn factor(
             Some(acc)
         }
         Operand::Weight { weight, outer } => Some(weight_factor(
+            backend,
             product,
             &shape,
             outer,
@@ -209,6 +212,7 @@ pub fn factor(
 
 /// A weight over (shared axes, contraction): the outer axes that are not shared are folded at ρ.
 fn weight_factor(
+    backend: &dyn IntegerOps,
     product: &Product,
     shape: &ProductShape,
     outer: &[u8],
@@ -249,16 +253,13 @@ fn weight_factor(
             .collect();
     }
     let blocks: usize = shared_lens.iter().product();
-    let mut acc = vec![QM31::zero(); blocks * row];
-    if blocks == 1 && targets.len() > 1 {
-        return fold_rows(values, row, &targets.iter().map(|t| t.1).collect::<Vec<_>>());
+    let mut rows: Vec<Vec<(usize, QM31)>> = vec![Vec::new(); blocks];
+    for (r, &(block, e)) in targets.iter().enumerate() {
+        rows[block].push((r, e));
     }
-    let mut touched = vec![false; blocks];
-    for (w_row, &(block, e)) in values.chunks_exact(row).zip(&targets) {
-        touched[block] = true;
-        for (a, &w) in acc[block * row..(block + 1) * row].iter_mut().zip(w_row) {
-            *a += e * m31(w.into());
-        }
+    let mut acc = Vec::with_capacity(blocks * row);
+    for rows in &rows {
+        acc.extend(backend.fold_integers(values, row, rows));
     }
     // Shared axes that the weight does not use repeat it.
     let unused: Vec<usize> = (0..shared_lens.len())
@@ -275,35 +276,6 @@ fn weight_factor(
         }
     }
     acc
-}
-
-/// `Σ_j coefficients[j] · values[j, ·]`: exact in 64-bit accumulators, reduced once per 2^15 rows.
-fn fold_rows(values: &[i16], row: usize, coefficients: &[QM31]) -> Vec<QM31> {
-    const TILE: usize = 256;
-    let limbs: Vec<[i64; 4]> = coefficients
-        .iter()
-        .map(|c| c.to_m31_array().map(|l| i64::from(l.0)))
-        .collect();
-    let mut out = vec![QM31::zero(); row];
-    out.par_chunks_mut(TILE).enumerate().for_each(|(tile, out)| {
-        let at = tile * TILE;
-        for (rows, limbs) in values.chunks(row << 15).zip(limbs.chunks(1 << 15)) {
-            let mut acc = [[0i64; TILE]; 4];
-            for (w_row, l) in rows.chunks_exact(row).zip(limbs) {
-                let w = &w_row[at..at + out.len()];
-                for (acc, &l) in acc.iter_mut().zip(l) {
-                    for (a, &w) in acc.iter_mut().zip(w) {
-                        *a += i64::from(w) * l;
-                    }
-                }
-            }
-            for (k, o) in out.iter_mut().enumerate() {
-                let limb = |j: usize| M31::from_u32_unchecked(acc[j][k].rem_euclid((1 << 31) - 1) as u32);
-                *o += QM31::from_m31(limb(0), limb(1), limb(2), limb(3));
-            }
-        }
-    });
-    out
 }
 
 /// The committed cells of the weights, column-major: `cells[column · rows + row]`.

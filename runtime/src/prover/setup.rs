@@ -1,6 +1,6 @@
 //! The setup proof of a key, proving side. Mirrors `mlc_verifier::setup`.
 
-use mlc_circuit::setup::{SetupCircuit, cell_layout};
+use mlc_circuit::setup::{SetupCircuit, Sum, cell_layout};
 use mlc_circuit::{Circuit, Instance, InstanceError, SiteRef, WeightLayout, bits_for};
 use mlc_verifier::commitment::Claim;
 use mlc_verifier::field::{M31, QM31, eq_table, m31, powers};
@@ -85,10 +85,12 @@ fn run<B: Backend>(
     channel: &mut ProverChannel<'_>,
 ) {
     let grind = &schedule.grinding;
-    for &w in &setup.proved {
-        let row = circuit.weights[w].row_len as usize;
+    for what in &setup.sums {
+        // The padding's sums are zero and not sent.
+        let Sum::Column { weight } = *what else { continue };
+        let row = circuit.weights[weight].row_len as usize;
         let sum = |row: &[i16]| row.iter().map(|v| u64::from(v.unsigned_abs())).sum::<u64>();
-        let sums: Vec<M31> = integers.tensors()[w]
+        let sums: Vec<M31> = integers.tensors()[weight]
             .chunks_exact(row)
             .map(|r| m31(sum(r) as i64))
             .collect();

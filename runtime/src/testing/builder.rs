@@ -499,7 +499,8 @@ impl Builder {
     }
 
     /// The circuit and its weights.
-    pub fn finish(self) -> (Circuit, IntWeights) {
+    pub fn finish(mut self) -> (Circuit, IntWeights) {
+        self.circuit.range_cancelling_reads();
         (self.circuit, IntWeights::unchecked(self.weights))
     }
 }
