@@ -9,7 +9,13 @@ use crate::ui::Format;
 
 /// Compiles neural networks to circuits and proves their inferences.
 #[derive(Debug, Parser)]
-#[command(name = "mlc", version, about, disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(
+    name = "mlc",
+    version,
+    about,
+    disable_help_subcommand = true,
+    arg_required_else_help = true
+)]
 #[command(after_help = "\
 A MODEL is a directory with an mlc.toml, a .mlc file, or an .onnx file.
 

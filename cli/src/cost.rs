@@ -41,19 +41,31 @@ pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<C
         (tree.rows as u64) * (1u64 << tree.log_cols) * 4 * (1 + (1u64 << tree.log_inv_rate))
             + (64u64 << (tree.log_cols + tree.log_inv_rate))
     };
-    let witness: u64 = [schedule.witness, schedule.channels].iter().flatten().map(blow_up).sum();
+    let witness: u64 = [schedule.witness, schedule.channels]
+        .iter()
+        .flatten()
+        .map(blow_up)
+        .sum();
     // The fraction tree keeps two extension elements for each leaf, and as much again above it; weights are held as
     // 16-bit integers and as field elements.
     let memory = BASE_BYTES + witness + leaves * 64 + cells * 8 + weights * 6;
-    let grinding = schedule.terms.iter().map(|t| (1u64 << t.pow_bits.min(40)) as f64).sum::<f64>();
-    let trees: Vec<_> = [schedule.witness, schedule.channels, schedule.weights_tree].into_iter().flatten().collect();
+    let grinding = schedule
+        .terms
+        .iter()
+        .map(|t| (1u64 << t.pow_bits.min(40)) as f64)
+        .sum::<f64>();
+    let trees: Vec<_> = [schedule.witness, schedule.channels, schedule.weights_tree]
+        .into_iter()
+        .flatten()
+        .collect();
     Ok(Cost {
         committed_cells: cells,
         lookups: leaves,
         weights,
         // About 200 ns per cell and lookup, 1 ns per weight, 60 ns per hash of the proof of work.
         prove_s: (cells + leaves) as f64 * 200e-9 + weights as f64 * 1e-9 + grinding * 60e-9 + 2e-3,
-        proof_bytes: trees.iter().map(opened_bytes).sum::<u64>() + 64 * u64::from(instance.leaves.max(2).ilog2()).pow(2),
+        proof_bytes: trees.iter().map(opened_bytes).sum::<u64>()
+            + 64 * u64::from(instance.leaves.max(2).ilog2()).pow(2),
         memory_bytes: memory,
         security_bits: schedule.total_bits(),
     })

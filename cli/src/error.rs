@@ -99,5 +99,8 @@ impl CliError {
 
 fn unreadable(errors: &mlc_import::ImportErrors) -> bool {
     use mlc_import::ImportError::{File, NotOnnx};
-    errors.errors().iter().any(|e| matches!(e, File { .. } | NotOnnx { .. }))
+    errors
+        .errors()
+        .iter()
+        .any(|e| matches!(e, File { .. } | NotOnnx { .. }))
 }

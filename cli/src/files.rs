@@ -13,12 +13,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
 
 /// The text of a file.
 pub(crate) fn read_text(path: &Path) -> Result<String, CliError> {
-    String::from_utf8(read(path)?).map_err(|e| {
-        CliError::read(
-            path,
-            format!("not UTF-8 from byte {}", e.utf8_error().valid_up_to()),
-        )
-    })
+    String::from_utf8(read(path)?)
+        .map_err(|e| CliError::read(path, format!("not UTF-8 from byte {}", e.utf8_error().valid_up_to())))
 }
 
 /// Writes a file whole or not at all.
@@ -42,6 +38,9 @@ pub(crate) fn create_dir(path: &Path) -> Result<(), CliError> {
 
 /// A name beside `path` that no other process uses.
 pub(crate) fn temporary(path: &Path) -> PathBuf {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
     path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
 }

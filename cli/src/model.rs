@@ -7,7 +7,6 @@ use mlc_import::{Options, import_file};
 use mlc_ir::{Entry, Module};
 
 use crate::error::{CliError, Diagnosed};
-use crate::files;
 use crate::host::Files;
 use crate::project::{Project, Source};
 use crate::weights::Weights;
@@ -55,7 +54,7 @@ impl Model {
 
     fn mlc(project: &Project) -> Result<Self, CliError> {
         let weights = match &project.weights {
-            Some(path) => Weights::safetensors(path, &files::read(path)?)?,
+            Some(path) => Weights::open(path)?,
             None => Weights::None,
         };
         let checked = check(project, &weights)?;
@@ -100,7 +99,10 @@ impl Model {
 pub(crate) fn check(project: &Project, weights: &Weights) -> Result<CheckResult, CliError> {
     let path = project.source.path();
     let root = path.parent().map(|p| p.to_owned()).unwrap_or_default();
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let mut config = Config {
         weights: weights.shapes(),
         ..Config::default()
@@ -124,6 +126,9 @@ fn entry_name(module: &Module, asked: Option<&str>) -> Result<String, CliError> 
             names.join(", ")
         ))),
         None if names.contains(&"main") => Ok("main".to_owned()),
-        None => names.first().map(|n| (*n).to_owned()).ok_or_else(|| CliError::refused("the model has no entry")),
+        None => names
+            .first()
+            .map(|n| (*n).to_owned())
+            .ok_or_else(|| CliError::refused("the model has no entry")),
     }
 }

@@ -2,6 +2,7 @@
 
 use mlc_circuit::{Circuit, Label};
 use mlc_ir::{Data, Outputs, Tensor};
+use mlc_runtime::calibrate::Agreement;
 use serde_json::{Map, Value, json};
 
 use crate::project::Manifest;
@@ -31,7 +32,10 @@ pub(crate) fn outputs(
     let one = |(output, values): (&mlc_circuit::PublicOutput, &Vec<i32>)| {
         let shape = output.axes.iter().map(|l| l.at(dims).unwrap_or(0)).collect();
         let data = values.iter().map(|q| f64::from(*q) * output.scale).collect();
-        let table = manifest.and_then(|m| m.outputs.get(&output.name)).cloned().unwrap_or_default();
+        let table = manifest
+            .and_then(|m| m.outputs.get(&output.name))
+            .cloned()
+            .unwrap_or_default();
         let tensor = Tensor { shape, data };
         let scores = output.label == Label::ArgMax || table.scores;
         Output {
@@ -75,7 +79,11 @@ impl Output {
     pub(crate) fn summary(&self) -> String {
         let shown: Vec<String> = self.tensor.data.iter().take(12).map(|v| format!("{v:.3}")).collect();
         let more = self.tensor.data.len().saturating_sub(12);
-        let more = if more > 0 { format!(" … {more} more") } else { String::new() };
+        let more = if more > 0 {
+            format!(" … {more} more")
+        } else {
+            String::new()
+        };
         format!("{}{:?} = {}{more}", self.name, self.tensor.shape, shown.join(" "))
     }
 }
@@ -94,53 +102,44 @@ fn nest(shape: &[usize], data: &[f64]) -> Value {
 
 /// Every output by name.
 pub(crate) fn json_of(outputs: &[Output]) -> Value {
-    Value::Object(outputs.iter().map(|o| (o.name.clone(), o.json())).collect::<Map<_, _>>())
+    Value::Object(
+        outputs
+            .iter()
+            .map(|o| (o.name.clone(), o.json()))
+            .collect::<Map<_, _>>(),
+    )
 }
 
 /// The label of the first output that has one.
 pub(crate) fn label_of(outputs: &[Output]) -> Value {
-    outputs.iter().find(|o| o.labels.is_some()).map_or(Value::Null, Output::label)
+    outputs
+        .iter()
+        .find(|o| o.labels.is_some())
+        .map_or(Value::Null, Output::label)
 }
 
-/// How near the integer model is to the real one.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Agreement {
-    /// Cosine of all outputs as one vector.
-    pub(crate) cosine: f64,
-    /// Greatest difference of an element.
-    pub(crate) max_abs_error: f64,
-    /// Share of rows whose largest element is at the same position.
-    pub(crate) top1: f64,
+/// How near outputs are to those of the real track, by name; of several outputs, the worst.
+pub(crate) fn agreement(outputs: &[Output], real: &Outputs) -> Option<Agreement> {
+    let each = outputs.iter().filter_map(|output| {
+        let Some(Data::Real(other)) = real.values.get(&output.name) else {
+            return None;
+        };
+        let reference: Vec<f64> = other.data.iter().map(|v| f64::from(*v)).collect();
+        let row = output.tensor.shape.last().copied().unwrap_or(1);
+        Agreement::of(&reference, &output.tensor.data, row)
+    });
+    each.reduce(|a, b| Agreement {
+        cosine: a.cosine.min(b.cosine),
+        max_abs_error: a.max_abs_error.max(b.max_abs_error),
+        top1: a.top1.min(b.top1),
+    })
 }
 
-impl Agreement {
-    /// Compares outputs with those of the real track, by name.
-    pub(crate) fn of(outputs: &[Output], real: &Outputs) -> Self {
-        let (mut ab, mut aa, mut bb, mut worst) = (0f64, 0f64, 0f64, 0f64);
-        let (mut rows, mut same) = (0usize, 0usize);
-        for output in outputs {
-            let Some(Data::Real(other)) = real.values.get(&output.name) else { continue };
-            for (a, b) in output.tensor.data.iter().zip(&other.data) {
-                let b = f64::from(*b);
-                (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
-                worst = worst.max((a - b).abs());
-            }
-            let mine = argmax(&output.tensor.shape, &output.tensor.data);
-            let theirs = argmax(&output.tensor.shape, &other.data);
-            rows += mine.len();
-            same += mine.iter().zip(&theirs).filter(|(a, b)| a == b).count();
-        }
-        let length = (aa * bb).sqrt();
-        Agreement {
-            cosine: if length == 0.0 { f64::from(aa == bb) } else { ab / length },
-            max_abs_error: worst,
-            top1: if rows == 0 { 1.0 } else { same as f64 / rows as f64 },
-        }
-    }
-
-    /// As in reports.
-    pub(crate) fn json(&self) -> Value {
-        json!({ "cosine": self.cosine, "max_abs_error": self.max_abs_error, "top1": self.top1 })
+/// An agreement as in reports; null where no output can be compared.
+pub(crate) fn agreement_json(agreement: Option<&Agreement>) -> Value {
+    match agreement {
+        Some(a) => json!({ "cosine": a.cosine, "max_abs_error": a.max_abs_error, "top1": a.top1 }),
+        None => Value::Null,
     }
 }
 
@@ -155,6 +154,9 @@ mod tests {
 
     #[test]
     fn values_nest_by_shape() {
-        assert_eq!(nest(&[2, 1, 2], &[1.0, 2.0, 3.0, 4.0]), json!([[[1.0, 2.0]], [[3.0, 4.0]]]));
+        assert_eq!(
+            nest(&[2, 1, 2], &[1.0, 2.0, 3.0, 4.0]),
+            json!([[[1.0, 2.0]], [[3.0, 4.0]]])
+        );
     }
 }

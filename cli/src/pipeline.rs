@@ -3,19 +3,18 @@
 use std::path::PathBuf;
 
 use mlc_circuit::{Circuit, format};
-use mlc_compiler::lower::{LowerOptions, WeightRecipe, lower};
-use mlc_compiler::passes::quantise::quantise;
-use mlc_compiler::passes::range_analysis::range_analysis;
-use mlc_compiler::plan::QuantPlan;
-use mlc_compiler::{QuantHint, QuantTarget};
-use mlc_ir::{Bindings, Module};
+use mlc_compiler::lower::WeightRecipe;
+use mlc_compiler::pipeline::{PASSES, prepare};
+use mlc_compiler::plan::{QuantConfig, QuantPlan, ValueRange};
+use mlc_compiler::{CompileOptions, QuantHint, QuantTarget, compile_observed};
+use mlc_ir::Module;
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::setup::{ProvingKey, setup};
-use mlc_runtime::weights::IntWeights;
+use mlc_runtime::weights::{IntWeights, WeightPlan, quantise};
 use mlc_verifier::security::Parameters;
 
 use crate::cache::{Cache, hash, hex};
-use crate::calibrate::{calibrate, iterations};
+use crate::calibrate::calibrate;
 use crate::error::CliError;
 use crate::files;
 use crate::input::{self, Bound};
@@ -24,8 +23,6 @@ use crate::project::Project;
 
 /// A model with its circuit.
 pub(crate) struct Compiled {
-    /// The plan it was quantised by.
-    pub(crate) plan: QuantPlan,
     /// The module in the quantised stage.
     pub(crate) quantised: Module,
     /// The circuit family.
@@ -52,9 +49,11 @@ pub(crate) fn read_input(project: &Project, model: &Model, path: &std::path::Pat
     let given = input::read(path, &names, &project.manifest)?;
     let bound = input::bind(&declared, given, &path.display().to_string())?;
     // The first axis of an input is its batch.
-    let batch = model.module.dims.iter().find(|(name, range)| {
-        bound.dims.get(*name).is_some_and(|v| *v as u64 > range.max)
-    });
+    let batch = model
+        .module
+        .dims
+        .iter()
+        .find(|(name, range)| bound.dims.get(*name).is_some_and(|v| *v as u64 > range.max));
     Ok(match batch {
         Some((name, range)) => input::chunks(&declared, bound, name, range.max),
         None => vec![bound],
@@ -81,22 +80,31 @@ pub(crate) fn plan(project: &Project, model: &Model) -> Result<QuantPlan, CliErr
 
     let settings = empty.to_text().map_err(CliError::refused)?;
     let (text, weights) = (model.module.to_string(), model.weights.digest()?);
-    let mut parts = vec![model.entry.as_bytes().to_vec(), settings.into_bytes(), text.into_bytes(), weights.to_vec()];
+    let mut parts = vec![
+        model.entry.as_bytes().to_vec(),
+        settings.into_bytes(),
+        text.into_bytes(),
+        weights.to_vec(),
+    ];
     for path in &model.calibration {
         parts.push(files::read(path)?);
     }
     let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-    let cached = Cache::of(&project.root).path("plans", &hash(&parts))?.with_extension("toml");
-    let mut plan = match files::read_text(&cached).ok().and_then(|t| QuantPlan::parse(&t).ok()) {
-        Some(plan) => plan,
-        None => {
-            let samples = samples(project, model)?;
-            let plan = calibrate(&model.module, &model.entry, &model.weights, &samples, empty.config)?;
-            let text = plan.to_text().map_err(CliError::refused)?;
-            files::write_atomic(&cached, text.as_bytes())?;
-            plan
-        }
-    };
+    let cached = Cache::of(&project.root)
+        .path("plans", &hash(&parts))?
+        .with_extension("toml");
+    if let Some(plan) = files::read_text(&cached).ok().and_then(|t| QuantPlan::parse(&t).ok()) {
+        return Ok(plan);
+    }
+    let plan = calibrated(model, &samples(project, model)?, empty.config)?;
+    files::write_atomic(&cached, plan.to_text().map_err(CliError::refused)?.as_bytes())?;
+    Ok(plan)
+}
+
+/// The plan of a model by its statistics over samples.
+pub(crate) fn calibrated(model: &Model, samples: &[Bound], config: QuantConfig) -> Result<QuantPlan, CliError> {
+    let prepared = prepare(model.module.clone(), &mut |_, _| {}).map_err(CliError::refused)?;
+    let mut plan = calibrate(&prepared, &model.entry, &model.weights, samples, config)?;
     declared_ranges(&mut plan, &model.quant);
     Ok(plan)
 }
@@ -109,20 +117,45 @@ fn set(to: &mut u32, value: Option<u32>) {
 fn declared_ranges(plan: &mut QuantPlan, hints: &[QuantHint]) {
     for hint in hints {
         if let (QuantTarget::Value { entry, value }, Some((lo, hi))) = (&hint.target, hint.range) {
-            plan.values.insert(format!("{entry}.{value}"), mlc_compiler::plan::ValueRange { lo, hi });
+            plan.values.insert(format!("{entry}.{value}"), ValueRange { lo, hi });
         }
     }
 }
 
-/// Quantises and lowers.
+/// Compiles by a plan.
 pub(crate) fn compile(model: &Model, plan: QuantPlan) -> Result<Compiled, CliError> {
-    let quantised = quantise(&model.module, &plan).map_err(CliError::refused)?;
-    let quantised = range_analysis(quantised, &plan).map_err(CliError::refused)?;
-    let lowered = lower(&quantised, &LowerOptions::default()).map_err(CliError::refused)?;
+    observed(model, plan, &mut |_, _| {})
+}
+
+/// The graph after each of the named passes, where they run, with a line that says so.
+pub(crate) fn print_after(model: &Model, plan: &QuantPlan, passes: &[String]) -> Result<Vec<String>, CliError> {
+    if let Some(name) = passes.iter().find(|name| !PASSES.iter().any(|p| p.name == **name)) {
+        return Err(CliError::Usage(format!(
+            "there is no pass `{name}`; `mlc opt --list` lists them"
+        )));
+    }
+    let mut out = Vec::new();
+    if !passes.is_empty() {
+        observed(model, plan.clone(), &mut |name, module| {
+            if passes.iter().any(|p| p == name) {
+                out.push(format!("// after {name}\n{module}"));
+            }
+        })?;
+    }
+    Ok(out)
+}
+
+fn observed(model: &Model, plan: QuantPlan, after: &mut dyn FnMut(&str, &Module)) -> Result<Compiled, CliError> {
+    let lowered = compile_observed(model.module.clone(), &plan, &CompileOptions::default(), after);
+    let lowered = lowered.map_err(CliError::refused)?;
     let mut circuit = lowered.circuit;
     for hint in model.quant.iter().filter(|h| h.clamp == Some(true)) {
         if let QuantTarget::Value { entry, value } = &hint.target {
-            let inputs = circuit.entries.iter_mut().filter(|e| e.name == *entry).flat_map(|e| &mut e.inputs);
+            let inputs = circuit
+                .entries
+                .iter_mut()
+                .filter(|e| e.name == *entry)
+                .flat_map(|e| &mut e.inputs);
             inputs.filter(|i| i.name == *value).for_each(|i| i.clamp = true);
         }
     }
@@ -130,8 +163,7 @@ pub(crate) fn compile(model: &Model, plan: QuantPlan) -> Result<Compiled, CliErr
         .entry(&model.entry)
         .ok_or_else(|| CliError::refused(format!("the circuit has no entry `{}`", model.entry)))?;
     Ok(Compiled {
-        plan,
-        quantised,
+        quantised: lowered.quantised,
         circuit,
         recipes: lowered.weights,
         entry,
@@ -140,16 +172,13 @@ pub(crate) fn compile(model: &Model, plan: QuantPlan) -> Result<Compiled, CliErr
 
 /// The integers of a circuit's weights.
 pub(crate) fn integers(model: &Model, compiled: &Compiled) -> Result<IntWeights, CliError> {
-    let mut tensors: Vec<Vec<i16>> = vec![Vec::new(); compiled.circuit.weights.len()];
-    for recipe in &compiled.recipes {
-        let out = &mut tensors[recipe.weight];
-        iterations(&recipe.stack, &mut Bindings::new(), &mut |bindings| {
-            let values = recipe.recipe.eval(&model.weights, bindings).map_err(CliError::refused)?;
-            out.extend(values.data.iter().map(|v| *v as i16));
-            Ok(())
-        })?;
-    }
-    IntWeights::new(&compiled.circuit, tensors).map_err(CliError::refused)
+    let plan = |r: &WeightRecipe| WeightPlan {
+        weight: r.weight,
+        recipe: r.recipe.clone(),
+        stack: r.stack.clone(),
+    };
+    let plans: Vec<WeightPlan> = compiled.recipes.iter().map(plan).collect();
+    quantise(&compiled.circuit, &plans, &model.weights).map_err(CliError::refused)
 }
 
 /// The directory of a compiled model's key, by circuit, weights and parameters.

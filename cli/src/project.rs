@@ -77,15 +77,20 @@ pub(crate) struct RunTable {
     pub(crate) input: Option<PathBuf>,
 }
 
-/// `[inputs.NAME]`: what pixels become: `pixel · scale + offset`.
+/// `[inputs.NAME]`: what the pixels of an image become, which are in [0, 1]: `pixel · scale + offset`.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InputTable {
-    /// Factor of a pixel; 1/255 (1/65535 for 16-bit images) where it is not given.
-    pub(crate) scale: Option<f64>,
+    /// Factor.
+    #[serde(default = "one")]
+    pub(crate) scale: f64,
     /// Added after scaling.
     #[serde(default)]
     pub(crate) offset: f64,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 /// `[outputs.NAME]`
@@ -158,7 +163,11 @@ impl Project {
         }
         let root = folder(model);
         let beside = root.join(MANIFEST);
-        let mut manifest = if beside.exists() { parse(&beside)? } else { Manifest::default() };
+        let mut manifest = if beside.exists() {
+            parse(&beside)?
+        } else {
+            Manifest::default()
+        };
         // Values and names of entries belong to the model that the settings name.
         let same = manifest.model.as_ref().is_some_and(|m| root.join(&m.source) == *model);
         if !same {
@@ -186,7 +195,10 @@ impl Project {
         let file = root.join(&model.source);
         let source = Source::of(&file)?;
         if !file.exists() {
-            return Err(CliError::read(&file, format!("no such file (named by `{}`)", path.display())));
+            return Err(CliError::read(
+                &file,
+                format!("no such file (named by `{}`)", path.display()),
+            ));
         }
         let weights = weights(root, &source, model.weights.as_deref())?;
         Ok(Project {
@@ -235,9 +247,10 @@ mod tests {
 
     #[test]
     fn settings_are_read_and_unknown_ones_refused() {
-        let text = "[model]\nsource = 'm.mlc'\n[config]\nhidden = 3\n[inputs.x]\nscale = 0.5\n[quantise]\nweight_bits = 8\n";
+        let text =
+            "[model]\nsource = 'm.mlc'\n[config]\nhidden = 3\n[inputs.x]\nscale = 0.5\n[quantise]\nweight_bits = 8\n";
         let manifest: Manifest = toml::from_str(text).unwrap();
-        assert_eq!(manifest.inputs["x"].scale, Some(0.5));
+        assert_eq!(manifest.inputs["x"].scale, 0.5);
         assert_eq!(manifest.quantise.weight_bits, Some(8));
         assert!(toml::from_str::<Manifest>("[model]\nsources = 'm.mlc'\n").is_err());
     }

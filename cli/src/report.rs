@@ -1,8 +1,9 @@
 //! The report of a proof: its JSON keys are an interface, its text is for people.
 
+use mlc_runtime::calibrate::Agreement;
 use serde_json::{Value, json};
 
-use crate::output::{Agreement, Output, json_of, label_of};
+use crate::output::{Output, agreement_json, json_of, label_of};
 use crate::ui::{bytes, seconds};
 
 /// What a proof came to.
@@ -20,7 +21,8 @@ pub(crate) struct Report {
     pub(crate) committed_cells: u64,
     pub(crate) lookups: u64,
     pub(crate) security_bits: f64,
-    pub(crate) agreement: Agreement,
+    /// With the f32 model, where the outputs are real numbers.
+    pub(crate) agreement: Option<Agreement>,
 }
 
 impl Report {
@@ -39,7 +41,7 @@ impl Report {
             "committed_cells": self.committed_cells,
             "lookups": self.lookups,
             "security_bits": self.security_bits,
-            "agreement": self.agreement.json(),
+            "agreement": agreement_json(self.agreement.as_ref()),
         })
     }
 
@@ -70,13 +72,14 @@ impl Report {
             self.lookups
         );
         out += &format!("memory     {} at the peak\n", bytes(self.peak_rss_bytes));
-        let a = &self.agreement;
-        out += &format!(
-            "agreement  cosine {:.6} with the f32 model, max error {:.4}, top-1 {:.0} %\n",
-            a.cosine,
-            a.max_abs_error,
-            a.top1 * 100.0
-        );
+        if let Some(a) = &self.agreement {
+            out += &format!(
+                "agreement  cosine {:.6} with the f32 model, max error {:.4}, top-1 {:.0} %\n",
+                a.cosine,
+                a.max_abs_error,
+                a.top1 * 100.0
+            );
+        }
         out
     }
 }

@@ -107,11 +107,22 @@ pub(crate) fn pretty(value: &Value) -> String {
 /// Rows as columns of equal width; the first row is the head.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
+    let width = |c: usize| {
+        rows.iter()
+            .filter_map(|r| r.get(c))
+            .map(|s| s.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     // A column of numbers stands to the right.
     let numeric = |c: usize| {
-        let mut cells = rows.iter().skip(1).filter_map(|r| r.get(c)).filter(|s| !s.is_empty()).peekable();
+        let mut cells = rows
+            .iter()
+            .skip(1)
+            .filter_map(|r| r.get(c))
+            .filter(|s| !s.is_empty())
+            .peekable();
         cells.peek().is_some() && cells.all(|s| s.starts_with(|f: char| f.is_ascii_digit() || f == '-'))
     };
     let right: Vec<bool> = (0..columns).map(numeric).collect();

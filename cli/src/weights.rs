@@ -1,4 +1,4 @@
-//! Where a model's weights come from: a safetensors file, the initialisers of an ONNX file, or a seed.
+//! Where a model's weights come from: a safetensors file, the initialisers of an ONNX file, or memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,6 +6,7 @@ use std::path::Path;
 use blake2::{Blake2s256, Digest};
 use mlc_import::Initialisers;
 use mlc_ir::{RecipeError, TensorF32, WeightSource};
+use mlc_runtime::weights::{FileError, TensorFiles};
 
 use crate::error::CliError;
 
@@ -13,24 +14,38 @@ use crate::error::CliError;
 pub(crate) enum Weights {
     /// A model without weights.
     None,
-    /// A safetensors file, decoded.
+    /// Tensors in memory.
     Tensors(BTreeMap<String, TensorF32>),
+    /// A safetensors file.
+    File(TensorFiles),
     /// Of an ONNX file.
     Onnx(Box<Initialisers>),
 }
 
 impl Weights {
-    /// Reads a safetensors file: every element finite, every type a number that `f32` holds.
-    pub(crate) fn safetensors(path: &Path, bytes: &[u8]) -> Result<Self, CliError> {
-        Ok(Weights::Tensors(read_safetensors(path, bytes)?))
+    /// Maps a safetensors file.
+    pub(crate) fn open(path: &Path) -> Result<Self, CliError> {
+        TensorFiles::open(&[path])
+            .map(Weights::File)
+            .map_err(|e| file_error(path, e))
     }
 
-    /// Name and shape of every tensor.
+    /// The bytes of a safetensors file.
+    pub(crate) fn safetensors(path: &Path, bytes: &[u8]) -> Result<Self, CliError> {
+        let file = TensorFiles::from_bytes(path, bytes.to_vec());
+        file.map(Weights::File).map_err(|e| file_error(path, e))
+    }
+
+    /// Name and shape of every tensor, where the compiler may look them up.
     pub(crate) fn shapes(&self) -> Option<BTreeMap<String, Vec<u64>>> {
         match self {
-            Weights::Tensors(t) => {
-                let shape = |t: &TensorF32| t.shape.iter().map(|d| *d as u64).collect();
-                Some(t.iter().map(|(n, t)| (n.clone(), shape(t))).collect())
+            Weights::File(file) => {
+                let wide = |shape: &[usize]| shape.iter().map(|d| *d as u64).collect();
+                Some(
+                    file.shapes()
+                        .map(|(name, shape)| (name.to_owned(), wide(shape)))
+                        .collect(),
+                )
             }
             _ => None,
         }
@@ -38,25 +53,31 @@ impl Weights {
 
     /// A digest of all values with their names and shapes.
     pub(crate) fn digest(&self) -> Result<[u8; 32], CliError> {
+        let names: Vec<&str> = match self {
+            Weights::None => Vec::new(),
+            Weights::Tensors(tensors) => tensors.keys().map(String::as_str).collect(),
+            Weights::File(file) => file.shapes().map(|(name, _)| name).collect(),
+            Weights::Onnx(initialisers) => initialisers.names().collect(),
+        };
         let mut h = Blake2s256::new();
-        let mut add = |name: &str, t: &TensorF32| {
+        for name in names {
+            let tensor = self.get(name).map_err(CliError::refused)?;
             h.update((name.len() as u64).to_le_bytes());
             h.update(name);
-            h.update((t.shape.len() as u64).to_le_bytes());
-            t.shape.iter().for_each(|d| h.update((*d as u64).to_le_bytes()));
-            let bytes: Vec<u8> = t.data.iter().flat_map(|v| v.to_le_bytes()).collect();
+            h.update((tensor.shape.len() as u64).to_le_bytes());
+            tensor.shape.iter().for_each(|d| h.update((*d as u64).to_le_bytes()));
+            let bytes: Vec<u8> = tensor.data.iter().flat_map(|v| v.to_le_bytes()).collect();
             h.update(bytes);
-        };
-        match self {
-            Weights::None => {}
-            Weights::Tensors(tensors) => tensors.iter().for_each(|(n, t)| add(n, t)),
-            Weights::Onnx(initialisers) => {
-                for name in initialisers.names() {
-                    add(name, &initialisers.get(name).map_err(CliError::refused)?);
-                }
-            }
         }
         Ok(h.finalize().into())
+    }
+}
+
+fn file_error(path: &Path, error: FileError) -> CliError {
+    match error {
+        FileError::Io { why, .. } => CliError::read(path, why),
+        FileError::Format { why, .. } => CliError::read(path, format!("not a whole safetensors file: {why}")),
+        other => CliError::refused(other),
     }
 }
 
@@ -65,6 +86,7 @@ impl WeightSource for Weights {
         match self {
             Weights::None => Err(RecipeError::Missing(name.to_owned())),
             Weights::Tensors(t) => WeightSource::get(t, name),
+            Weights::File(f) => f.get(name),
             Weights::Onnx(i) => i.get(name),
         }
     }
@@ -73,51 +95,8 @@ impl WeightSource for Weights {
         match self {
             Weights::None => false,
             Weights::Tensors(t) => t.contains_key(name),
+            Weights::File(f) => f.contains(name),
             Weights::Onnx(i) => i.contains(name),
         }
     }
-}
-
-/// Every tensor of a safetensors file.
-pub(crate) fn read_safetensors(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, TensorF32>, CliError> {
-    let file = safetensors::SafeTensors::deserialize(bytes)
-        .map_err(|e| CliError::read(path, format!("not a safetensors file: {e}")))?;
-    let mut out = BTreeMap::new();
-    for (name, view) in file.tensors() {
-        let data = reals(view.dtype(), view.data()).ok_or_else(|| {
-            CliError::refused(format!(
-                "weight `{name}` in `{}` has elements of type {:?}; F64, F32, F16, BF16, I8 and U8 are read",
-                path.display(),
-                view.dtype()
-            ))
-        })?;
-        if let Some(at) = data.iter().position(|v| !v.is_finite()) {
-            return Err(CliError::refused(format!(
-                "weight `{name}` in `{}` is {} at position {at}; every weight must be finite",
-                path.display(),
-                data[at]
-            )));
-        }
-        let tensor = TensorF32::new(view.shape().to_vec(), data)
-            .ok_or_else(|| CliError::read(path, format!("tensor `{name}` has another length than its shape")))?;
-        out.insert(name, tensor);
-    }
-    Ok(out)
-}
-
-/// Elements as `f32`; `None` for types that are no weights.
-fn reals(dtype: safetensors::Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
-    use safetensors::Dtype;
-    fn each<const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        bytes.as_chunks::<N>().0.iter().map(|b| f(*b)).collect()
-    }
-    Some(match dtype {
-        Dtype::F64 => each(bytes, |b| f64::from_le_bytes(b) as f32),
-        Dtype::F32 => each(bytes, f32::from_le_bytes),
-        Dtype::F16 => each(bytes, |b| half::f16::from_le_bytes(b).to_f32()),
-        Dtype::BF16 => each(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
-        Dtype::I8 => each(bytes, |b: [u8; 1]| f32::from(b[0] as i8)),
-        Dtype::U8 => each(bytes, |b: [u8; 1]| f32::from(b[0])),
-        _ => return None,
-    })
 }

@@ -5,7 +5,6 @@ use serde_json::json;
 
 use super::ModelArgs;
 use crate::error::{CliError, Diagnosed};
-use crate::files;
 use crate::model::{self, Model};
 use crate::project::Source;
 use crate::ui::Ui;
@@ -31,7 +30,7 @@ impl Check {
             return Ok(ExitCode::SUCCESS);
         }
         let weights = match &project.weights {
-            Some(path) => Weights::safetensors(path, &files::read(path)?)?,
+            Some(path) => Weights::open(path)?,
             None => Weights::None,
         };
         let checked = model::check(&project, &weights)?;

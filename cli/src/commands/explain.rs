@@ -22,8 +22,15 @@ pub(crate) struct Explain {
 impl Explain {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let Some(text) = &self.code else {
-            let list = || Code::ALL.iter().map(|c| json!({ "code": c.as_str(), "title": c.title() })).collect();
-            ui.result(list, || Code::ALL.iter().map(|c| format!("{c}  {}\n", c.title())).collect());
+            let list = || {
+                Code::ALL
+                    .iter()
+                    .map(|c| json!({ "code": c.as_str(), "title": c.title() }))
+                    .collect()
+            };
+            ui.result(list, || {
+                Code::ALL.iter().map(|c| format!("{c}  {}\n", c.title())).collect()
+            });
             return Ok(ExitCode::SUCCESS);
         };
         let Some(code) = Code::parse(text) else {

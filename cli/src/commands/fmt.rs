@@ -58,7 +58,11 @@ impl Fmt {
         if let Some(failed) = failed {
             return Err(CliError::Source(Box::new(failed)));
         }
-        let verb = if self.check { "would be reformatted" } else { "reformatted" };
+        let verb = if self.check {
+            "would be reformatted"
+        } else {
+            "reformatted"
+        };
         let text = || changed.iter().map(|p| format!("{p}: {verb}\n")).collect::<String>();
         if ui.is_json() || !changed.is_empty() {
             ui.result(|| json!({ "changed": changed, "written": !self.check }), text);

@@ -1,14 +1,20 @@
 //! The commands, one file each: its arguments, with an example, and what it does.
 
+mod bench;
 mod calibrate;
 mod check;
+mod compile;
 mod completions;
 mod explain;
 mod fmt;
+mod inspect;
+mod new;
+mod opt;
 mod prove;
 mod run;
 mod security;
 mod setup;
+mod transpile;
 mod verify;
 
 use std::path::PathBuf;
@@ -24,10 +30,18 @@ use crate::ui::Ui;
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Create a project that proves as it stands
+    New(new::New),
     /// Parse and type-check a model; all diagnostics in one run
     Check(check::Check),
     /// Format .mlc sources in the one style
     Fmt(fmt::Fmt),
+    /// Compile a model to a circuit artefact
+    Compile(compile::Compile),
+    /// Run passes on textual IR
+    Opt(opt::Opt),
+    /// Show layers, bounds, tables and predicted cost of a model
+    Inspect(inspect::Inspect),
     /// Measure value ranges on sample inputs and write the quantisation plan
     Calibrate(calibrate::Calibrate),
     /// Execute a model on an input
@@ -38,10 +52,14 @@ pub(crate) enum Command {
     Prove(prove::Prove),
     /// Verify a proof against a key or a model
     Verify(verify::Verify),
+    /// Write an ONNX model as readable .mlc with safetensors
+    Transpile(transpile::Transpile),
     /// Show the soundness sum of a model's proofs, term by term
     Security(security::Security),
     /// Explain a diagnostic
     Explain(explain::Explain),
+    /// Run the benchmark suite
+    Bench(bench::Bench),
     /// Print shell completions
     Completions(completions::Completions),
 }
@@ -49,15 +67,21 @@ pub(crate) enum Command {
 /// Runs a command.
 pub(crate) fn run(command: &Command, ui: &Ui) -> Result<ExitCode, CliError> {
     match command {
+        Command::New(c) => c.run(ui),
         Command::Check(c) => c.run(ui),
         Command::Fmt(c) => c.run(ui),
+        Command::Compile(c) => c.run(ui),
+        Command::Opt(c) => c.run(ui),
+        Command::Inspect(c) => c.run(ui),
         Command::Calibrate(c) => c.run(ui),
         Command::Run(c) => c.run(ui),
         Command::Setup(c) => c.run(ui),
         Command::Prove(c) => c.run(ui),
         Command::Verify(c) => c.run(ui),
+        Command::Transpile(c) => c.run(ui),
         Command::Security(c) => c.run(ui),
         Command::Explain(c) => c.run(ui),
+        Command::Bench(c) => c.run(ui),
         Command::Completions(c) => c.run(ui),
     }
 }
@@ -152,13 +176,19 @@ pub(crate) fn input_path(given: Option<&PathBuf>, project: &Project) -> Result<P
 pub(crate) fn dims(circuit: &mlc_circuit::Circuit, given: &[String]) -> Result<Vec<u32>, CliError> {
     let mut out = vec![1; circuit.dims.len()];
     for text in given {
-        let parsed = text.split_once('=').and_then(|(name, n)| Some((name, n.parse::<u32>().ok()?)));
+        let parsed = text
+            .split_once('=')
+            .and_then(|(name, n)| Some((name, n.parse::<u32>().ok()?)));
         let (name, n) = parsed.ok_or_else(|| CliError::Usage(format!("`--dim {text}` is not NAME=N")))?;
         let at = circuit.dims.iter().position(|d| d.name == name).ok_or_else(|| {
             let known: Vec<&str> = circuit.dims.iter().map(|d| d.name.as_str()).collect();
             CliError::Usage(format!(
                 "the model has no run-time dimension `{name}`; it has {}",
-                if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+                if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    known.join(", ")
+                }
             ))
         })?;
         out[at] = n;

@@ -8,10 +8,9 @@ use super::{ModelArgs, input_path, load};
 use crate::cost;
 use crate::error::CliError;
 use crate::files;
-use crate::output::{Agreement, outputs};
 use crate::pipeline;
 use crate::progress::Progress;
-use crate::report::{Report, peak_rss_bytes};
+use crate::session::Session;
 use crate::ui::{Ui, bytes, pretty};
 
 /// Arguments of `mlc prove`.
@@ -51,7 +50,8 @@ impl Prove {
         let path = input_path(self.input.as_ref(), &project)?;
         let bound = one(pipeline::read_input(&project, &model, &path)?, &path)?;
         let dims = bound.dims_of(&compiled.circuit);
-        let integers = bound.integers(&compiled.circuit.entries[compiled.entry].inputs)?;
+        // An input that does not fit is refused before the work of setup.
+        bound.integers(&compiled.circuit.entries[compiled.entry].inputs)?;
         let cost = cost::predict(&compiled.circuit, compiled.entry, &dims)?;
         ui.note(&format!(
             "{}: {} committed cells, about {} of memory; the proof is succinct but not yet zero-knowledge",
@@ -63,38 +63,15 @@ impl Prove {
         let backend = Cpu;
         let (key, setup_s) = progress.stage("setup", || pipeline::proving_key(&backend, &project, &model, &compiled));
         let key = key?;
-        let (proved, _) = progress.stage("prove", || {
-            mlc_runtime::prove::prove(&backend, &key, compiled.entry, &dims, &integers)
-        });
-        let proved = proved.map_err(CliError::refused)?;
-        let statement = &proved.file.statement;
-        let outputs = outputs(
-            &key.loaded.circuit,
-            statement.entry as usize,
-            &statement.dims,
-            &statement.outputs,
-            Some(&project.manifest),
-        );
-        let (agreement, _) = progress.stage("compare with f32", || {
-            let inputs = bound.for_interpreter(&model.module, &model.entry);
-            let real = mlc_ir::run(&model.module, &model.entry, &model.weights, &inputs).map_err(CliError::refused)?;
-            Ok::<_, CliError>(Agreement::of(&outputs, &real))
-        });
-        let proof = proved.file.encode();
-        let report = Report {
-            outputs,
+        let session = Session {
+            model: &model,
+            compiled: &compiled,
+            key: &key,
+            manifest: &project.manifest,
             compile_s,
             setup_s,
-            execute_s: proved.execute.as_secs_f64(),
-            prove_s: proved.prove.as_secs_f64(),
-            verify_s: proved.verify.as_secs_f64(),
-            proof_bytes: proof.len() as u64,
-            peak_rss_bytes: peak_rss_bytes(),
-            committed_cells: proved.committed_cells as u64,
-            lookups: proved.lookups as u64,
-            security_bits: proved.security_bits,
-            agreement: agreement?,
         };
+        let (report, proof) = session.prove(&progress, &bound, 1)?;
         drop(progress);
         if let Some(path) = &self.output {
             files::write_atomic(path, &proof)?;
@@ -107,7 +84,11 @@ impl Prove {
             || {
                 let fingerprint = key.key.fingerprint_hex();
                 let written = self.output.as_ref().map(|p| format!("written    {}\n", p.display()));
-                format!("{}key        {fingerprint}\n{}", report.text(), written.unwrap_or_default())
+                format!(
+                    "{}key        {fingerprint}\n{}",
+                    report.text(),
+                    written.unwrap_or_default()
+                )
             },
         );
         Ok(ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{ModelArgs, input_path};
 use crate::error::CliError;
-use crate::output::{Agreement, Output, argmax, json_of, label_of, outputs};
+use crate::output::{Output, agreement, agreement_json, argmax, json_of, label_of, outputs};
 use crate::pipeline;
 use crate::ui::Ui;
 
@@ -55,28 +55,36 @@ impl Run {
                 let inputs = bound.integers(&instance.entry.inputs)?;
                 let execution = execute(&instance, &weights, &inputs).map_err(CliError::refused)?;
                 let (circuit, entry) = (&compiled.circuit, compiled.entry);
-                ints.push(outputs(circuit, entry, &dims, &execution.outputs, Some(&project.manifest)));
+                ints.push(outputs(
+                    circuit,
+                    entry,
+                    &dims,
+                    &execution.outputs,
+                    Some(&project.manifest),
+                ));
             }
         }
         if self.track != Track::Int {
             for bound in &runs {
                 let inputs = bound.for_interpreter(&model.module, &model.entry);
-                reals.push(mlc_ir::run(&model.module, &model.entry, &model.weights, &inputs).map_err(CliError::refused)?);
+                reals.push(
+                    mlc_ir::run(&model.module, &model.entry, &model.weights, &inputs).map_err(CliError::refused)?,
+                );
             }
         }
         let real = join_real(&reals, &project.manifest);
         let int = join(ints);
         let shown = if self.track == Track::F32 { &real } else { &int };
-        let agreement = (self.track == Track::Both).then(|| Agreement::of(&int, &as_outputs(&real)));
+        let compared = (self.track == Track::Both).then(|| agreement(&int, &as_outputs(&real)));
         ui.result(
             || {
                 let mut out = Map::new();
                 out.insert("output".into(), json_of(shown));
                 out.insert("label".into(), label_of(shown));
-                if let Some(a) = &agreement {
+                if let Some(a) = &compared {
                     out.insert("output_f32".into(), json_of(&real));
                     out.insert("label_f32".into(), label_of(&real));
-                    out.insert("agreement".into(), a.json());
+                    out.insert("agreement".into(), agreement_json(a.as_ref()));
                 }
                 Value::Object(out)
             },
@@ -85,7 +93,7 @@ impl Run {
                 if label_of(shown) != Value::Null {
                     text += &format!("label {}\n", label_of(shown));
                 }
-                if let Some(a) = &agreement {
+                if let Some(Some(a)) = &compared {
                     text += &format!(
                         "cosine {:.6} with the f32 model, max error {:.4}, top-1 {:.1} %\n",
                         a.cosine,

@@ -34,9 +34,7 @@ impl Security {
         let schedule = Schedule::new(&instance, &Parameters::default()).map_err(CliError::refused)?;
         let total = schedule.total_bits();
         let json = || {
-            let term = |t: &mlc_verifier::commitment::Term| {
-                json!({ "name": t.name, "bits": t.bits, "pow_bits": t.pow_bits, "total": t.total() })
-            };
+            let term = |t: &mlc_verifier::commitment::Term| json!({ "name": t.name, "bits": t.bits, "pow_bits": t.pow_bits, "total": t.total() });
             json!({
                 "terms": schedule.terms.iter().map(term).collect::<Vec<_>>(),
                 "total_bits": total,
@@ -53,7 +51,10 @@ impl Security {
                     format!("{:.1}", t.total()),
                 ]);
             }
-            format!("{}sum: {total:.1} bits (the verifier's floor is {FLOOR_BITS})", table(&rows))
+            format!(
+                "{}sum: {total:.1} bits (the verifier's floor is {FLOOR_BITS})",
+                table(&rows)
+            )
         };
         ui.result(json, text);
         Ok(ExitCode::SUCCESS)

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::ModelOptions;
 use crate::error::CliError;
 use crate::files;
-use crate::input::{self, Given};
+use crate::input;
 use crate::output::{json_of, label_of, outputs};
 use crate::pipeline;
 use crate::project::{Manifest, Project};
@@ -73,7 +73,13 @@ impl Verify {
             return Err(error);
         }
         let entry = statement.entry as usize;
-        let outputs = outputs(&key.circuit, entry, &statement.dims, &statement.outputs, Some(&manifest));
+        let outputs = outputs(
+            &key.circuit,
+            entry,
+            &statement.dims,
+            &statement.outputs,
+            Some(&manifest),
+        );
         ui.result(
             || {
                 json!({
@@ -86,7 +92,11 @@ impl Verify {
                 })
             },
             || {
-                let mut text = format!("accepted   {} in {}\nkey        {fingerprint}\n", key.circuit.name, seconds(took));
+                let mut text = format!(
+                    "accepted   {} in {}\nkey        {fingerprint}\n",
+                    key.circuit.name,
+                    seconds(took)
+                );
                 for o in &outputs {
                     text += &format!("output     {}\n", o.summary());
                 }
@@ -102,9 +112,9 @@ impl Verify {
     fn loaded_key(&self, project: Option<&Project>, ui: &Ui) -> Result<(String, LoadedKey), CliError> {
         match (&self.key, project) {
             (Some(path), _) => {
-                let unreadable = |e| CliError::read(path, e);
-                let key = Key::decode(&files::read(path)?).map_err(unreadable)?;
-                Ok((key.fingerprint_hex(), key.load().map_err(unreadable)?))
+                let key = Key::decode(&files::read(path)?).map_err(|e| CliError::read(path, e))?;
+                let loaded = key.load().map_err(|e| CliError::Rejected(format!("the key: {e}")))?;
+                Ok((key.fingerprint_hex(), loaded))
             }
             (None, Some(project)) => {
                 let model = super::load(project, ui)?;
@@ -159,9 +169,10 @@ impl Verify {
         let declared = &key.circuit.entries[statement.entry as usize].outputs;
         let named = read_output(path, declared.first().map(|o| o.name.as_str()))?;
         for (name, values) in named {
-            let at = declared.iter().position(|o| o.name == name).ok_or_else(|| {
-                CliError::Rejected(format!("the model has no output `{name}`"))
-            })?;
+            let at = declared
+                .iter()
+                .position(|o| o.name == name)
+                .ok_or_else(|| CliError::Rejected(format!("the model has no output `{name}`")))?;
             let (output, proved) = (&declared[at], &statement.outputs[at]);
             if values.len() != proved.len() {
                 return Err(CliError::Rejected(format!(
@@ -186,16 +197,24 @@ impl Verify {
 /// Outputs in a JSON file: by name, the `output` of a report, or a list for the first.
 fn read_output(path: &Path, first: Option<&str>) -> Result<Vec<(String, Vec<f64>)>, CliError> {
     let value: Value = serde_json::from_slice(&files::read(path)?).map_err(|e| CliError::read(path, e))?;
-    let value = value.get("output").unwrap_or(&value);
-    let given = match value {
-        Value::Object(map) => {
-            let one = |(name, v): (&String, &Value)| Ok((name.clone(), input::nested(v)?));
-            Given::Named(map.iter().map(one).collect::<Result<_, String>>().map_err(|e| CliError::read(path, e))?)
-        }
-        list => Given::One(input::nested(list).map_err(|e| CliError::read(path, e))?),
+    let list = |v: &Value| {
+        let mut out = Vec::new();
+        numbers(v, &mut out).map_err(|why| CliError::read(path, why))?;
+        Ok::<_, CliError>(out)
     };
-    Ok(match given {
-        Given::Named(named) => named.into_iter().map(|(n, t)| (n, t.data)).collect(),
-        Given::One(t) => first.map(|n| (n.to_owned(), t.data)).into_iter().collect(),
-    })
+    match value.get("output").unwrap_or(&value) {
+        Value::Object(map) => map.iter().map(|(name, v)| Ok((name.clone(), list(v)?))).collect(),
+        other => Ok(vec![(first.unwrap_or_default().to_owned(), list(other)?)]),
+    }
+}
+
+/// The numbers of nested lists, in order.
+fn numbers(value: &Value, out: &mut Vec<f64>) -> Result<(), String> {
+    match value {
+        Value::Array(items) => items.iter().try_for_each(|v| numbers(v, out)),
+        other => {
+            out.push(other.as_f64().ok_or_else(|| format!("{other} is no number"))?);
+            Ok(())
+        }
+    }
 }

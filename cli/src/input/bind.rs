@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use mlc_circuit::{Circuit, Len};
-use mlc_ir::{Dim, Tensor};
+use mlc_ir::{Dim, TensorF32};
+use mlc_runtime::inputs::InputFile;
 
-use super::{Bound, Given};
+use super::Bound;
 use crate::error::CliError;
 
 /// A length, affine in run-time dimensions.
@@ -61,7 +62,11 @@ impl std::fmt::Display for Axis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut parts: Vec<String> = Vec::new();
         for (name, factor) in &self.terms {
-            parts.push(if *factor == 1 { name.clone() } else { format!("{factor}*{name}") });
+            parts.push(if *factor == 1 {
+                name.clone()
+            } else {
+                format!("{factor}*{name}")
+            });
         }
         if self.constant != 0 || parts.is_empty() {
             parts.push(self.constant.to_string());
@@ -71,10 +76,10 @@ impl std::fmt::Display for Axis {
 }
 
 /// Fits what is given to what is declared. `name` is the file's, for messages.
-pub(crate) fn bind(declared: &[Declared], given: Given, file: &str) -> Result<Bound, CliError> {
+pub(crate) fn bind(declared: &[Declared], given: InputFile, file: &str) -> Result<Bound, CliError> {
     let mut named = match given {
-        Given::Named(named) => named,
-        Given::One(tensor) => match declared {
+        InputFile::Named(named) => named,
+        InputFile::One(tensor) | InputFile::Image(tensor) => match declared {
             [only] => [(only.name.clone(), tensor)].into(),
             _ => {
                 let names: Vec<&str> = declared.iter().map(|d| d.name.as_str()).collect();
@@ -93,18 +98,24 @@ pub(crate) fn bind(declared: &[Declared], given: Given, file: &str) -> Result<Bo
             CliError::refused(format!(
                 "`{file}` has no input `{}`{}",
                 input.name,
-                if found.is_empty() { String::new() } else { format!("; it has {}", found.join(", ")) }
+                if found.is_empty() {
+                    String::new()
+                } else {
+                    format!("; it has {}", found.join(", "))
+                }
             ))
         })?;
         tensors.push(fit(input, tensor, &mut dims)?);
     }
     if let Some(name) = named.keys().next() {
-        return Err(CliError::refused(format!("`{file}` has `{name}`, which is no input of the model")));
+        return Err(CliError::refused(format!(
+            "`{file}` has `{name}`, which is no input of the model"
+        )));
     }
     Ok(Bound { dims, tensors })
 }
 
-fn fit(input: &Declared, mut tensor: Tensor<f64>, dims: &mut BTreeMap<String, i64>) -> Result<Tensor<f64>, CliError> {
+fn fit(input: &Declared, mut tensor: TensorF32, dims: &mut BTreeMap<String, i64>) -> Result<TensorF32, CliError> {
     let mismatch = |shape: &[usize]| {
         let axes: Vec<String> = input.axes.iter().map(Axis::to_string).collect();
         CliError::refused(format!(
@@ -184,11 +195,11 @@ pub(crate) fn chunks(declared: &[Declared], bound: Bound, dim: &str, most: u64) 
     let mut start = 0;
     while start < total {
         let length = most.min(total - start);
-        let part = |t: &Tensor<f64>| {
+        let part = |t: &TensorF32| {
             let row = t.data.len() / total as usize;
             let mut shape = t.shape.clone();
             shape[0] = length as usize;
-            Tensor {
+            TensorF32 {
                 shape,
                 data: t.data[start as usize * row..(start + length) as usize * row].to_vec(),
             }
@@ -209,7 +220,10 @@ mod tests {
     use super::*;
 
     fn image() -> Declared {
-        let fixed = |n| Axis { constant: n, terms: vec![] };
+        let fixed = |n| Axis {
+            constant: n,
+            terms: vec![],
+        };
         let batch = Axis {
             constant: 0,
             terms: vec![("batch".into(), 1)],
@@ -220,9 +234,9 @@ mod tests {
         }
     }
 
-    fn tensor(shape: &[usize]) -> Given {
+    fn tensor(shape: &[usize]) -> InputFile {
         let count = shape.iter().product::<usize>();
-        Given::One(Tensor::new(shape.to_vec(), (0..count).map(|v| v as f64).collect()).unwrap())
+        InputFile::One(TensorF32::new(shape.to_vec(), (0..count).map(|v| v as f32).collect()).unwrap())
     }
 
     #[test]

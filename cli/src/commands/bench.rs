@@ -1,0 +1,111 @@
+mod suites;
+
+use std::process::ExitCode;
+
+use clap::Args;
+use mlc_runtime::backend::cpu::Cpu;
+use serde_json::Value;
+
+use crate::error::CliError;
+use crate::pipeline;
+use crate::progress::Progress;
+use crate::project::Manifest;
+use crate::session::Session;
+use crate::ui::{Ui, bytes, seconds, table};
+use suites::Case;
+
+/// Arguments of `mlc bench`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Weights of the larger models are random, from a fixed seed. The fastest of the runs counts.
+
+Example:
+  mlc bench --suite digits
+  mlc bench --suite lenet5,residual16 --json > bench.json")]
+pub(crate) struct Bench {
+    /// Which models; all where none is named
+    #[arg(long, value_name = "SUITE", value_delimiter = ',', value_parser = suites::NAMES)]
+    suite: Vec<String>,
+    /// Print a list of reports as JSON, each with a `name`
+    #[arg(long)]
+    json: bool,
+    /// Proofs of each model
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    runs: usize,
+}
+
+impl Bench {
+    pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
+        let wanted: Vec<&str> = match self.suite.is_empty() {
+            true => suites::NAMES.to_vec(),
+            false => self.suite.iter().map(String::as_str).collect(),
+        };
+        let json = self.json || ui.is_json();
+        let mut reports: Vec<Value> = Vec::new();
+        for name in wanted {
+            for case in suites::cases(name)? {
+                let report = self.measure(ui, &case)?;
+                if !json {
+                    ui.note(&format!(
+                        "{}: proved in {}",
+                        case.name,
+                        seconds(number(&report, "prove_s"))
+                    ));
+                }
+                reports.push(report);
+            }
+        }
+        if json {
+            ui.json(&Value::Array(reports));
+        } else {
+            ui.print(&text(&reports));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn measure(&self, ui: &Ui, case: &Case) -> Result<Value, CliError> {
+        let progress = Progress::new(ui, 3 + self.runs as u64);
+        let (model, manifest) = (&case.model, Manifest::default());
+        let (compiled, compile_s) = progress.stage("compile", || {
+            let plan = pipeline::calibrated(model, &case.samples, Default::default())?;
+            pipeline::compile(model, plan)
+        });
+        let compiled = compiled?;
+        let (key, setup_s) = progress.stage("setup", || pipeline::setup_key(&Cpu, model, &compiled));
+        let session = Session {
+            model,
+            compiled: &compiled,
+            key: &key?,
+            manifest: &manifest,
+            compile_s,
+            setup_s,
+        };
+        let (report, _) = session.prove(&progress, &case.input, self.runs)?;
+        let mut report = report.json();
+        if let Some(map) = report.as_object_mut() {
+            map.insert("name".to_owned(), case.name.into());
+        }
+        Ok(report)
+    }
+}
+
+fn number(report: &Value, key: &str) -> f64 {
+    report[key].as_f64().unwrap_or(0.0)
+}
+
+fn text(reports: &[Value]) -> String {
+    let head = [
+        "name", "prove", "verify", "proof", "setup", "execute", "compile", "memory", "cosine",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for r in reports {
+        let mut row = vec![r["name"].as_str().unwrap_or_default().to_owned()];
+        row.extend(["prove_s", "verify_s"].map(|k| seconds(number(r, k))));
+        row.push(bytes(number(r, "proof_bytes") as u64));
+        row.extend(["setup_s", "execute_s", "compile_s"].map(|k| seconds(number(r, k))));
+        row.push(bytes(number(r, "peak_rss_bytes") as u64));
+        row.push(format!("{:.6}", r["agreement"]["cosine"].as_f64().unwrap_or(0.0)));
+        rows.push(row);
+    }
+    table(&rows)
+}

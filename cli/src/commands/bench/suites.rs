@@ -1,0 +1,150 @@
+//! The models of the benchmark. All of them are in the binary: the digits with their trained weights, the others as
+//! source with weights from a seed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use mlc_compiler::{Config, MemoryHost, check};
+use mlc_ir::{Bindings, StackAxis, TensorF32};
+use mlc_runtime::inputs::InputFile;
+
+use crate::error::{CliError, Diagnosed};
+use crate::input::{self, Bound};
+use crate::model::Model;
+use crate::random::{self, Rng};
+use crate::weights::Weights;
+
+/// Every suite.
+pub(super) const NAMES: [&str; 4] = ["digits", "mlp-784-128-10", "lenet5", "residual16"];
+
+/// A model to prove.
+pub(super) struct Case {
+    /// As in the report.
+    pub(super) name: &'static str,
+    /// The model.
+    pub(super) model: Model,
+    /// What it is calibrated on.
+    pub(super) samples: Vec<Bound>,
+    /// What is proved.
+    pub(super) input: Bound,
+}
+
+macro_rules! digits {
+    ($file:literal) => {
+        include_bytes!(concat!("../../../../examples/digits/", $file))
+    };
+}
+
+/// The models of a suite.
+pub(super) fn cases(suite: &str) -> Result<Vec<Case>, CliError> {
+    match suite {
+        "digits" => Ok(vec![
+            digit("digits-mlp", digits!("mlp.mlc"), digits!("mlp.safetensors"))?,
+            digit("digits-cnn", digits!("cnn.mlc"), digits!("cnn.safetensors"))?,
+        ]),
+        "mlp-784-128-10" => Ok(vec![generated("mlp-784-128-10", include_bytes!("mlp.mlc"), 1, 0.0)?]),
+        "lenet5" => Ok(vec![generated("lenet5", include_bytes!("lenet5.mlc"), 1, 0.0)?]),
+        "residual16" => Ok(vec![generated(
+            "residual16",
+            include_bytes!("residual16.mlc"),
+            16,
+            -1.0,
+        )?]),
+        other => Err(CliError::Usage(format!(
+            "there is no suite `{other}`; there are {}",
+            NAMES.join(", ")
+        ))),
+    }
+}
+
+/// A digits model, calibrated on its samples, on the first of them.
+fn digit(name: &'static str, source: &[u8], weights: &[u8]) -> Result<Case, CliError> {
+    let weights = Weights::safetensors(Path::new("digits"), weights)?;
+    let model = model(name, source, weights)?;
+    let declared = input::declared(&model.module, &model.entry);
+    let samples = input::parse(Path::new("samples.npy"), digits!("samples/samples.npy"), None)?;
+    let InputFile::One(all) = &samples else {
+        return Err(CliError::refused("the samples are one tensor"));
+    };
+    let first = TensorF32 {
+        shape: vec![1, 64],
+        data: all.data[..64].to_vec(),
+    };
+    let input = input::bind(&declared, InputFile::One(first), name)?;
+    let samples = vec![input::bind(&declared, samples, name)?];
+    Ok(Case {
+        name,
+        model,
+        samples,
+        input,
+    })
+}
+
+/// A model with weights and one input from a seed, elements of the input uniform in `[least, 1)`.
+fn generated(name: &'static str, source: &[u8], batch: i64, least: f64) -> Result<Case, CliError> {
+    let mut model = model(name, source, Weights::None)?;
+    // The recipes say which tensors the source wants.
+    let mut tensors = BTreeMap::new();
+    for weight in model.module.weights.values() {
+        let shape = weight.ty.shape.as_const().unwrap_or_default();
+        for bindings in iterations(&weight.stack) {
+            for name in weight.recipe.tensor_names(&bindings).map_err(CliError::refused)? {
+                tensors.insert(name.clone(), random::tensor(1, &name, shape.clone()));
+            }
+        }
+    }
+    model.weights = Weights::Tensors(tensors);
+    let declared = input::declared(&model.module, &model.entry);
+    let mut rng = Rng::new(2);
+    let entry = model.entry();
+    let dims = [("batch".to_owned(), batch)].into();
+    let mut named = BTreeMap::new();
+    for (port, id) in entry.inputs.iter().zip(&entry.body.params) {
+        let shape = entry.ty(*id).shape.eval(&dims).map_err(CliError::refused)?;
+        let uniform = |_| (least + (1.0 - least) * (rng.uniform() + 1.0) / 2.0) as f32;
+        let data = (0..shape.iter().product::<usize>()).map(uniform).collect();
+        named.insert(port.name.clone(), TensorF32 { shape, data });
+    }
+    let input = input::bind(&declared, InputFile::Named(named), name)?;
+    Ok(Case {
+        name,
+        model,
+        samples: vec![input.clone()],
+        input,
+    })
+}
+
+/// Every binding of the indices of a stack.
+fn iterations(stack: &[StackAxis]) -> Vec<Bindings> {
+    let one = |all: Vec<Bindings>, axis: &StackAxis| {
+        let with = |b: &Bindings, i: u64| {
+            let mut b = b.clone();
+            b.insert(axis.index.clone(), i as i64);
+            b
+        };
+        all.iter()
+            .flat_map(|b| (0..axis.count).map(|i| with(b, i)).collect::<Vec<_>>())
+            .collect()
+    };
+    stack.iter().fold(vec![Bindings::new()], one)
+}
+
+fn model(name: &str, source: &[u8], weights: Weights) -> Result<Model, CliError> {
+    let path = format!("{name}.mlc");
+    let host = MemoryHost([(path.clone(), source.to_vec())].into());
+    let checked = check(&host, &path, &Config::default());
+    match checked.module {
+        Some(module) => Ok(Model {
+            module,
+            quant: checked.quant,
+            calibration: Vec::new(),
+            weights,
+            entry: "main".to_owned(),
+            warnings: None,
+        }),
+        None => Err(CliError::Source(Box::new(Diagnosed {
+            diagnostics: checked.diagnostics,
+            sources: checked.sources,
+        }))),
+    }
+}
