@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::cpu::Cpu;
+use crate::backend::cpu::simd::tests::at_every_level;
 use crate::backend::naive::Naive;
 use crate::prover::channel::{Grinder, Honest, Tamper};
 
@@ -97,6 +98,15 @@ proptest! {
         let cpu = proof(&Cpu, &leaves, 0, &mut Honest);
         prop_assert_eq!(&cpu, &proof(&Naive, &leaves, 0, &mut Honest));
         prop_assert_eq!(check(&leaves, &cpu.0, 0), Ok(cpu.1));
+    }
+}
+
+#[test]
+fn instruction_sets_give_the_same_bytes() {
+    for n in [40, 1000, 4099, 9001] {
+        let leaves = zero_sum(n, n as u64);
+        let naive = proof(&Naive, &leaves, 0, &mut Honest);
+        at_every_level(|level| assert_eq!(proof(&Cpu, &leaves, 0, &mut Honest), naive, "{n} leaves, {level:?}"));
     }
 }
 

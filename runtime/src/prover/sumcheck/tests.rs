@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::cpu::Cpu;
+use crate::backend::cpu::simd::tests::at_every_level;
 use crate::backend::naive::Naive;
 use crate::prover::channel::{Honest, Tamper};
 use mlc_verifier::field::M31;
@@ -218,6 +219,18 @@ proptest! {
         let (naive, cpu) = (proof(&Naive, &batch, 0, &mut Honest), proof(&Cpu, &batch, 0, &mut Honest));
         prop_assert_eq!(&naive, &cpu);
         prop_assert_eq!(check(&batch, &cpu.0, &cpu.1, 0), Ok(()));
+    }
+}
+
+#[test]
+fn instruction_sets_give_the_same_bytes() {
+    for (seed, lens) in [vec![vec![700]], vec![vec![3, 5, 70]], vec![vec![90, 3], vec![5000]]]
+        .iter()
+        .enumerate()
+    {
+        let batch = random(seed as u64, lens, 0);
+        let naive = proof(&Naive, &batch, 0, &mut Honest);
+        at_every_level(|level| assert_eq!(proof(&Cpu, &batch, 0, &mut Honest), naive, "{level:?}"));
     }
 }
 

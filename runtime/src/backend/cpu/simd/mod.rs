@@ -2,7 +2,7 @@
 //!
 //! [`Lanes`] is a register of `N` 32-bit words with the operations that M31 kernels and Blake2s need. A kernel is an
 //! `#[inline(always)]` function generic over `Lanes`; [`dispatch!`](crate::backend::cpu::simd::dispatch) wraps it in
-//! one entry point per instruction set (AVX-512, AVX2, portable arrays) and picks the best one that the machine has.
+//! one entry point per instruction set (AVX-512, AVX2, [`Fallback`]) and picks the best one that the machine has.
 //! Every implementation computes the same words, so the choice never changes a proof.
 //!
 //! **Invariant.** M31 operations take canonical words (below p) and return canonical words.
@@ -19,7 +19,7 @@ mod portable;
 mod qm31;
 mod scalar;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
@@ -97,10 +97,18 @@ pub trait Lanes: Copy {
     }
 }
 
+/// What machines without a vector implementation run. On x86-64 these are processors without AVX2: the single word,
+/// which every kernel contains anyway, rather than a third copy of each kernel to compile.
+#[cfg(target_arch = "x86_64")]
+pub type Fallback = Scalar;
+/// What machines without a vector implementation run: arrays, which LLVM turns into NEON on aarch64.
+#[cfg(not(target_arch = "x86_64"))]
+pub type Fallback = Portable;
+
 /// An instruction set that this crate has kernels for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Arrays that the compiler vectorises as it likes: every architecture.
+    /// No intrinsics: see [`Fallback`].
     Portable,
     /// x86-64 with AVX2.
     Avx2,
@@ -110,6 +118,13 @@ pub enum Level {
 
 /// The best instruction set of this machine (detected once).
 pub fn level() -> Level {
+    #[cfg(test)]
+    return detected().min(tests::ceiling());
+    #[cfg(not(test))]
+    detected()
+}
+
+fn detected() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
         // `is_x86_feature_detected!` caches CPUID in an atomic: each query is one load and a mask.
@@ -159,7 +174,7 @@ macro_rules! dispatch {
                     $crate::backend::cpu::simd::Level::Portable => {}
                 }
             }
-            $kernel::<$crate::backend::cpu::simd::Portable>($($arg),*)
+            $kernel::<$crate::backend::cpu::simd::Fallback>($($arg),*)
         }
     )*};
 }

@@ -1,9 +1,29 @@
 //! Every operation of every implementation that this machine has, against stwo's scalars, on edge values and
 //! pseudo-random ones.
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use mlc_verifier::field::{M31, P, QM31};
 
 use super::*;
+
+static CEILING: AtomicU8 = AtomicU8::new(2);
+
+const LEVELS: [Level; 3] = [Level::Portable, Level::Avx2, Level::Avx512];
+
+/// The best level that kernels may use just now.
+pub(crate) fn ceiling() -> Level {
+    LEVELS[usize::from(CEILING.load(Ordering::Relaxed))]
+}
+
+/// Runs `f` under every ceiling, so that kernels are tested as other machines run them. All levels compute the same
+/// words, so tests on other threads do not notice.
+pub(crate) fn at_every_level(f: impl Fn(Level)) {
+    for (i, level) in LEVELS.into_iter().enumerate() {
+        CEILING.store(i as u8, Ordering::Relaxed);
+        f(level);
+    }
+}
 
 fn words() -> Vec<u32> {
     let edges = [
