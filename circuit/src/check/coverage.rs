@@ -101,6 +101,17 @@ fn claims(q: &Equation) -> Vec<Vec<(&Read, &[Len])>> {
     out
 }
 
+/// The reads of one claim through one column.
+struct Group {
+    table: u16,
+    column: u8,
+    sites: BTreeSet<SiteRef>,
+    /// Whether a positive, a negative coefficient occurs.
+    signs: [bool; 2],
+    /// Sum of the coefficients' magnitudes, with multiplicity.
+    times: u64,
+}
+
 /// The unranged lookups whose poles could cancel within a claim: marking them `ranged` is the mend.
 pub fn cancelling(c: &Circuit, e: &Entry) -> BTreeSet<SiteRef> {
     const LIMIT: u64 = 1 << 30;
@@ -113,7 +124,7 @@ pub fn cancelling(c: &Circuit, e: &Entry) -> BTreeSet<SiteRef> {
     for q in &e.equations {
         for claim in claims(q) {
             // (table, column) → sites, signs seen, sum of multiplicities.
-            let mut groups: Vec<((u16, u8), BTreeSet<SiteRef>, [bool; 2], u64)> = Vec::new();
+            let mut groups: Vec<Group> = Vec::new();
             for (r, reduce) in claim {
                 let Source::Lookup { site, column } = r.source else {
                     continue;
@@ -144,21 +155,27 @@ pub fn cancelling(c: &Circuit, e: &Entry) -> BTreeSet<SiteRef> {
                     .zip(axes)
                     .filter(|(m, _)| matches!(m, AxisMap::Before { .. }));
                 let times = before.map(|(_, a)| max(a)).fold(times, u64::saturating_mul);
-                let at = match groups.iter().position(|g| g.0 == (table, column)) {
-                    Some(at) => at,
-                    None => {
-                        groups.push(((table, column), BTreeSet::new(), [false; 2], 0));
+                let at = groups
+                    .iter()
+                    .position(|g| (g.table, g.column) == (table, column))
+                    .unwrap_or_else(|| {
+                        groups.push(Group {
+                            table,
+                            column,
+                            sites: BTreeSet::new(),
+                            signs: [false; 2],
+                            times: 0,
+                        });
                         groups.len() - 1
-                    }
-                };
+                    });
                 let g = &mut groups[at];
-                g.1.insert(site);
-                g.2[usize::from(r.coefficient < 0)] = true;
-                g.3 = g.3.saturating_add(times);
+                g.sites.insert(site);
+                g.signs[usize::from(r.coefficient < 0)] = true;
+                g.times = g.times.saturating_add(times);
             }
-            for (_, sites, signs, times) in groups {
-                if (signs[0] && signs[1]) || times >= LIMIT {
-                    out.extend(sites);
+            for g in groups {
+                if g.signs == [true; 2] || g.times >= LIMIT {
+                    out.extend(g.sites);
                 }
             }
         }

@@ -67,6 +67,7 @@ pub struct CommittedWeights<'a, B: Backend> {
 
 /// Proves that `execution` is the run of `statement`. Everything is checked by the verifier; a wrong execution gives a
 /// proof that is refused.
+#[allow(clippy::too_many_arguments)]
 pub fn prove<B: Backend>(
     backend: &B,
     instance: &Instance<'_>,

@@ -313,7 +313,8 @@ mod tests {
     /// Pulling back and pushing forward are adjoint: Σ_core c · pull = Σ_cells dense(c) · cell.
     #[test]
     fn pull_is_adjoint_to_push() {
-        let cases: Vec<(Access, Vec<usize>, Vec<usize>, Vec<bool>)> = vec![
+        type Case = (Access, Vec<usize>, Vec<usize>, Vec<bool>);
+        let cases: Vec<Case> = vec![
             (
                 Access {
                     axes: vec![

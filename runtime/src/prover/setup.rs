@@ -41,6 +41,7 @@ pub enum SetupProofError {
 }
 
 /// Proves that committed weights keep their bits and column sums. `cells` and `tree` are their commitment.
+#[allow(clippy::too_many_arguments)]
 pub fn prove<B: Backend>(
     backend: &B,
     circuit: &Circuit,

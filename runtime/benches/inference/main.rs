@@ -1,6 +1,8 @@
 //! Setup, prove and verify on circuits with random weights: one line per stage. `cargo bench -p mlc-runtime --bench
 //! inference -- [NAME…]`; the names are those of the table below. With `--spans` each named span's time is printed.
 
+#![allow(clippy::print_stdout)]
+
 use std::time::Instant;
 
 use mlc_runtime::backend::cpu::Cpu;
