@@ -1,5 +1,7 @@
 //! Whole path over the runtime: setup, prove, load the key, verify; hand-built and random circuits.
 
+#![allow(clippy::unwrap_used)]
+
 use mlc_runtime::backend::Backend;
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::backend::naive::Naive;

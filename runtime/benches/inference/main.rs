@@ -13,7 +13,9 @@ use mlc_verifier::security::Parameters;
 
 mod spans;
 
-fn cases() -> Vec<(&'static str, fn() -> Case)> {
+type Named = (&'static str, fn() -> Case);
+
+fn cases() -> Vec<Named> {
     vec![
         ("mlp-64-48-10", || testing::linear_relu(1, 64, 48, 10)),
         ("mlp-784-128-10", || testing::linear_relu(1, 784, 128, 10)),
