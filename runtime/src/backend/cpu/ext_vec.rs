@@ -2,6 +2,8 @@
 
 use mlc_verifier::field::{M31, QM31};
 
+use super::split::{ColsMut, map_pieces};
+
 /// A vector of extension elements, limb by limb. Limbs are canonical (below p).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExtVec {
@@ -24,9 +26,19 @@ impl ExtVec {
 
     /// From elements.
     pub fn from_values(values: &[QM31]) -> Self {
-        Self {
-            limbs: std::array::from_fn(|k| values.iter().map(|v| v.to_m31_array()[k].0).collect()),
-        }
+        let mut out = Self::zeros(values.len());
+        map_pieces(
+            (values, ColsMut::of(&mut out)),
+            values.len(),
+            &|_, _, (values, ColsMut([a, b, c, d]))| {
+                for (i, v) in values.iter().enumerate() {
+                    let [w, x, y, z] = v.to_m31_array();
+                    (a[i], b[i], c[i], d[i]) = (w.0, x.0, y.0, z.0);
+                }
+            },
+            &|(), ()| (),
+        );
+        out
     }
 
     /// From base field elements.

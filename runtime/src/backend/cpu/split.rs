@@ -72,7 +72,7 @@ impl Split for ColsMut<'_> {
     }
 }
 
-impl Split for &[u32] {
+impl<T: Sync> Split for &[T] {
     fn split(self, at: usize) -> (Self, Self) {
         self.split_at(at.min(self.len()))
     }
