@@ -12,6 +12,8 @@ pub mod bounds;
 pub mod coverage;
 pub mod form;
 pub mod order;
+#[cfg(test)]
+mod tests;
 
 use alloc::string::String;
 

@@ -1,0 +1,331 @@
+//! One circuit that passes, and one alteration per rule that must not.
+
+use alloc::{vec, vec::Vec};
+
+use super::{CheckError, check};
+use crate::{
+    Access, AxisMap, Circuit, Entry, Equation, FormTerm, InputKind, Label, Left, Len, Operand, Product, PublicInput,
+    PublicOutput, Read, Reads, RuntimeDim, Segment, SiteRef, Source, Step, Table, VirtualSite, Weight, format,
+};
+
+fn lookup(segment: u16) -> Source {
+    Source::Lookup {
+        site: SiteRef::Segment(segment),
+        column: 0,
+    }
+}
+
+fn linear(coefficient: i32, source: Source) -> Reads {
+    Reads {
+        reduce: vec![],
+        read: Read {
+            coefficient,
+            source,
+            access: Access::identity(1),
+        },
+    }
+}
+
+fn segment(name: &str, table: Option<u16>, ranged: bool) -> Segment {
+    Segment {
+        name: name.into(),
+        axes: vec![Len::fixed(4)],
+        table,
+        ranged,
+    }
+}
+
+fn equation(name: &str, left: Left, constant: i64, reads: Vec<Reads>) -> Equation {
+    Equation {
+        name: name.into(),
+        out: vec![Len::fixed(4)],
+        left,
+        constant,
+        reads,
+        products: vec![],
+    }
+}
+
+/// `t·16 + r = w·x + 2^11` with |w·x| < 2^11; `m = t` compared with itself over a window of one; `y = T[t]`.
+fn good() -> Circuit {
+    let identity: Vec<i32> = (0..256).map(|v| v - 128).collect();
+    let indicator: Vec<i32> = (0..256).map(|v| i32::from(v == 0)).collect();
+    let product = Product {
+        coefficient: 1,
+        shared: vec![],
+        group: vec![Len::fixed(2)],
+        a: Operand::Reads(vec![Read {
+            coefficient: 1,
+            source: Source::Input(0),
+            access: Access::axes(&[1]),
+        }]),
+        b: Operand::Weight {
+            weight: 0,
+            outer: vec![0],
+        },
+    };
+    let site_index = |coefficient, segment| FormTerm {
+        coefficient,
+        segment,
+        access: Access::identity(1),
+    };
+    Circuit {
+        name: "good".into(),
+        dims: vec![RuntimeDim {
+            name: "batch".into(),
+            max: 8,
+        }],
+        tables: vec![
+            Table {
+                name: "identity".into(),
+                log_rows: 8,
+                columns: vec![identity],
+            },
+            Table::range(4),
+            Table {
+                name: "zero".into(),
+                log_rows: 8,
+                columns: vec![indicator],
+            },
+            Table::range(0),
+        ],
+        weights: vec![Weight {
+            name: "w".into(),
+            outer: vec![4],
+            row_len: 2,
+            bits: 8,
+            column_sum: 254,
+        }],
+        entries: vec![Entry {
+            name: "main".into(),
+            inputs: vec![PublicInput {
+                name: "x".into(),
+                axes: vec![Len::fixed(2)],
+                scale: 1.0,
+                lo: -7,
+                hi: 7,
+                kind: InputKind::Public,
+                clamp: false,
+            }],
+            outputs: vec![PublicOutput {
+                name: "y".into(),
+                axes: vec![Len::fixed(4)],
+                scale: 1.0,
+                label: Label::None,
+            }],
+            segments: vec![
+                segment("t", None, false),
+                segment("r", Some(1), true),
+                segment("m", Some(0), false),
+                segment("n", Some(3), true),
+            ],
+            sites: vec![VirtualSite {
+                name: "max".into(),
+                axes: vec![Len::fixed(4)],
+                table: 2,
+                index: vec![site_index(1, 2), site_index(-1, 0)],
+                ranged: false,
+            }],
+            equations: vec![
+                Equation {
+                    products: vec![product],
+                    ..equation("acc", Left::Cells(vec![(1, 1), (16, 0)]), 2048, vec![])
+                },
+                equation(
+                    "attained",
+                    Left::Cells(vec![(1, 3)]),
+                    -1,
+                    vec![linear(
+                        1,
+                        Source::Lookup {
+                            site: SiteRef::Virtual(0),
+                            column: 0,
+                        },
+                    )],
+                ),
+                equation("out", Left::Output(0), 0, vec![linear(1, lookup(2))]),
+            ],
+            steps: vec![
+                Step::Equation(0),
+                Step::Max { site: 0 },
+                Step::Equation(1),
+                Step::Equation(2),
+            ],
+        }],
+    }
+}
+
+#[test]
+fn the_good_circuit_passes_and_its_artefact_is_canonical() {
+    let c = good();
+    check(&c).unwrap();
+    let bytes = format::encode(&c);
+    assert_eq!(format::decode(&bytes), Ok(c));
+    let mut trailing = bytes;
+    trailing.push(0);
+    assert!(format::decode(&trailing).is_err());
+}
+
+/// Applies `alter` and returns the refusal.
+fn refused(alter: impl FnOnce(&mut Circuit)) -> CheckError {
+    let mut c = good();
+    alter(&mut c);
+    check(&c).expect_err("an altered circuit passes")
+}
+
+fn main(c: &mut Circuit) -> &mut Entry {
+    &mut c.entries[0]
+}
+
+#[test]
+fn an_output_without_equation_is_free() {
+    let e = refused(|c| {
+        main(c).outputs.push(PublicOutput {
+            name: "z".into(),
+            axes: vec![Len::fixed(4)],
+            scale: 1.0,
+            label: Label::None,
+        });
+    });
+    assert_eq!(
+        e,
+        CheckError::Determined {
+            name: "z".into(),
+            times: 0
+        }
+    );
+}
+
+#[test]
+fn a_segment_is_determined_once_and_before_it_is_read() {
+    let e = refused(|c| main(c).segments.push(segment("free", Some(0), true)));
+    assert_eq!(
+        e,
+        CheckError::Determined {
+            name: "free".into(),
+            times: 0
+        }
+    );
+    let e = refused(|c| main(c).steps.swap(0, 1));
+    assert!(matches!(e, CheckError::Order { .. }), "{e:?}");
+    // A cycle through an earlier "block" outside of a repetition.
+    let e = refused(|c| {
+        let m = main(c);
+        m.equations[0].reads.push(Reads {
+            reduce: vec![],
+            read: Read {
+                coefficient: 1,
+                source: lookup(2),
+                access: Access {
+                    axes: vec![AxisMap::Before { iter: 0 }],
+                    gates: vec![],
+                },
+            },
+        });
+    });
+    assert!(matches!(e, CheckError::Order { .. }), "{e:?}");
+}
+
+#[test]
+fn bounds_are_kept() {
+    let e = refused(|c| c.entries[0].inputs[0].hi = 100);
+    assert!(matches!(e, CheckError::Unrepresentable { .. }), "{e:?}");
+    let e = refused(|c| c.entries[0].inputs[0].hi = 1 << 29);
+    assert!(matches!(e, CheckError::Overflow { .. }), "{e:?}");
+    let e = refused(|c| main(c).equations[0].left = Left::Cells(vec![(1, 1), (32, 0)]));
+    assert_eq!(e, CheckError::Digits { name: "acc".into() });
+    // Lengths whose product would wrap 128 bits.
+    let e = refused(|c| {
+        c.dims[0].max = 1 << 22;
+        main(c).equations[2].reads[0].reduce = vec![Len::dim(0); 7];
+    });
+    assert!(matches!(e, CheckError::Overflow { .. }), "{e:?}");
+}
+
+#[test]
+fn unchecked_digits_shift_nothing() {
+    // r feeds an output while t, above it, is only compared: t may be any quotient.
+    let e = refused(|c| {
+        c.tables[1].columns = vec![(0..16).collect()];
+        main(c).equations[2].reads.push(linear(1, lookup(1)));
+    });
+    assert_eq!(e, CheckError::Uncovered { name: "acc".into() });
+    let e = refused(|c| main(c).segments[1].ranged = false);
+    assert_eq!(e, CheckError::Uncovered { name: "acc".into() });
+}
+
+#[test]
+fn equal_keys_do_not_cancel() {
+    // y = T[m] - T[m']: both keys could be the same value outside the table.
+    let alter = |c: &mut Circuit| main(c).equations[2].reads.push(linear(-1, lookup(2)));
+    assert_eq!(refused(alter), CheckError::Uncovered { name: "m".into() });
+    let mut c = good();
+    alter(&mut c);
+    c.range_cancelling_reads();
+    check(&c).unwrap();
+}
+
+#[test]
+fn maxima_are_bounded_and_attained() {
+    // The maximum's table is larger than that of the difference.
+    let e = refused(|c| {
+        c.tables[2].log_rows = 4;
+        c.tables[2].columns[0].truncate(16);
+        c.entries[0].inputs[0].hi = 0;
+        c.entries[0].inputs[0].lo = 0;
+        main(c).equations[0].constant = 0;
+    });
+    assert_eq!(e, CheckError::Uncovered { name: "max".into() });
+    // Nothing says that the maximum is attained.
+    let e = refused(|c| main(c).equations[1].constant = 0);
+    assert!(
+        matches!(e, CheckError::Uncovered { .. } | CheckError::Unrepresentable { .. }),
+        "{e:?}"
+    );
+    // The subtrahend is not the top digit.
+    let e = refused(|c| {
+        let m = main(c);
+        m.segments[1].table = Some(0);
+        m.equations[0].left = Left::Cells(vec![(1, 0), (256, 1)]);
+    });
+    assert_eq!(e, CheckError::Uncovered { name: "max".into() });
+    // An index that sums over several cells.
+    let e = refused(|c| {
+        main(c).sites[0].index[1].access = Access {
+            axes: vec![AxisMap::Before { iter: 0 }],
+            gates: vec![],
+        }
+    });
+    assert!(matches!(e, CheckError::Malformed { .. }), "{e:?}");
+}
+
+#[test]
+fn repetitions_in_hostile_bytes_do_not_nest() {
+    let mut c = good();
+    main(&mut c).steps = vec![Step::Repeat {
+        count: 1,
+        steps: vec![Step::Repeat {
+            count: 1,
+            steps: vec![],
+        }],
+    }];
+    assert!(format::decode(&format::encode(&c)).is_err());
+}
+
+#[test]
+fn costly_instances_are_refused() {
+    let mut c = good();
+    main(&mut c).equations[2].reads[0].reduce = vec![Len::fixed(1 << 22)];
+    main(&mut c).equations[2].reads[0].read.access = Access {
+        axes: vec![AxisMap::Affine {
+            offset: 0,
+            parts: vec![(0, 1), (1, 1)],
+        }],
+        gates: vec![],
+    };
+    main(&mut c).equations[2].out = vec![Len::fixed(64)];
+    assert!(c.instantiate(0, &[1]).is_err());
+    assert!(good().instantiate(0, &[1]).is_ok());
+    assert!(good().instantiate(0, &[9]).is_err());
+    assert!(good().instantiate(1, &[1]).is_err());
+}
