@@ -1,6 +1,8 @@
 //! What a proof will take, before it is made: from shapes alone.
 
 use mlc_circuit::Circuit;
+use mlc_compiler::lower;
+use mlc_verifier::commitment::TreeShape;
 use mlc_verifier::security::{Parameters, Schedule};
 use serde_json::{Value, json};
 
@@ -30,13 +32,13 @@ const BASE_BYTES: u64 = 24 << 20;
 
 /// The cost of one proof of an entry at given dimensions.
 pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<Cost, CliError> {
+    let counts = lower::predict(circuit, entry, dims)?;
     let instance = circuit.instantiate(entry, dims)?;
-    let params = Parameters::default();
-    let schedule = Schedule::new(&instance, &params).map_err(CliError::refused)?;
-    let cells = (instance.cells + instance.channel_cells) as u64;
+    let schedule = Schedule::new(&instance, &Parameters::default()).map_err(CliError::refused)?;
+    let cells = (counts.committed_cells + counts.channel_cells) as u64;
     let leaves = instance.leaves as u64;
     let weights = (schedule.weights.used_columns as u64) << schedule.weights.row_bits;
-    let blow_up = |tree: &mlc_verifier::commitment::TreeShape| {
+    let blow_up = |tree: &TreeShape| {
         // Message, codeword, and two 32-byte nodes for each column.
         (tree.rows as u64) * (1u64 << tree.log_cols) * 4 * (1 + (1u64 << tree.log_inv_rate))
             + (64u64 << (tree.log_cols + tree.log_inv_rate))
@@ -48,39 +50,26 @@ pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<C
         .sum();
     // The fraction tree keeps two extension elements for each leaf, and as much again above it; weights are held as
     // 16-bit integers and as field elements.
-    let memory = BASE_BYTES + witness + leaves * 64 + cells * 8 + weights * 6;
+    let memory_bytes = BASE_BYTES + witness + leaves * 64 + cells * 8 + weights * 6;
     let grinding = schedule
         .terms
         .iter()
         .map(|t| (1u64 << t.pow_bits.min(40)) as f64)
         .sum::<f64>();
-    let trees: Vec<_> = [schedule.witness, schedule.channels, schedule.weights_tree]
-        .into_iter()
-        .flatten()
-        .collect();
+    // Beside the opening: rounds of the fraction tree, one more for each of its layers, and of the other sumchecks.
+    let depth = u64::from(leaves.max(2).ilog2()) + 1;
+    let rounds = depth * (depth + 1) / 2 + schedule.product_rounds as u64 + 2 * u64::from(cells.max(2).ilog2());
+    let opening = schedule.opening.as_ref().map_or(0, |p| p.expected_bytes() as u64);
     Ok(Cost {
         committed_cells: cells,
-        lookups: leaves,
-        weights,
-        // About 200 ns per cell and lookup, 1 ns per weight, 60 ns per hash of the proof of work.
+        lookups: counts.lookups as u64,
+        weights: counts.weight_values,
+        // About 200 ns per cell and leaf, 1 ns per weight, 60 ns per hash of the proof of work.
         prove_s: (cells + leaves) as f64 * 200e-9 + weights as f64 * 1e-9 + grinding * 60e-9 + 2e-3,
-        proof_bytes: trees.iter().map(opened_bytes).sum::<u64>()
-            + 64 * u64::from(instance.leaves.max(2).ilog2()).pow(2),
-        memory_bytes: memory,
+        proof_bytes: opening + 48 * rounds + 64 * depth,
+        memory_bytes,
         security_bits: schedule.total_bits(),
     })
-}
-
-/// Opened columns and their paths: about one query for every bit of the target over the distance of the code.
-fn opened_bytes(tree: &mlc_verifier::commitment::TreeShape) -> u64 {
-    let rate = (-f64::from(tree.log_inv_rate)).exp2();
-    // Unique decoding: a query misses with probability (1 + rate) / 2.
-    let queries = 105.0 / -((1.0 + rate) / 2.0).log2();
-    let depth = f64::from(tree.log_cols + tree.log_inv_rate);
-    let domain = depth.exp2();
-    let distinct = domain * (1.0 - (1.0 - 1.0 / domain).powf(queries));
-    let path = 32.0 * (depth - distinct.max(1.0).log2()).max(0.0);
-    (distinct * (4.0 * tree.rows as f64 + path)) as u64
 }
 
 impl Cost {

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use mlc_compiler::QuantTarget;
 
 use crate::error::{CliError, REJECTED};
 use crate::model::Model;
@@ -157,6 +158,18 @@ pub(crate) fn load(project: &Project, ui: &Ui) -> Result<Model, CliError> {
     let model = Model::load(project)?;
     if let (Some(w), false) = (&model.warnings, ui.is_json()) {
         ui.diagnostics(&w.diagnostics, &w.sources);
+    }
+    for hint in &model.quant {
+        let name = match &hint.target {
+            QuantTarget::Model => continue,
+            QuantTarget::Weight(name) => name,
+            QuantTarget::Value { value, .. } => value,
+        };
+        if hint.bits.is_some() || hint.scale.is_some() {
+            ui.note(&format!(
+                "note: `@quant` at `{name}` asks for bits or scales of its own; those of the whole model are used"
+            ));
+        }
     }
     Ok(model)
 }

@@ -34,6 +34,9 @@ impl From<&Dim> for Axis {
     }
 }
 
+/// What is known of a length, and the one unknown dimension with its coefficient.
+type Solved<'a> = (i64, Option<(&'a str, i64)>);
+
 impl Axis {
     pub(crate) fn of(len: &Len, circuit: &Circuit) -> Self {
         let name = |d: u16| circuit.dims.get(usize::from(d)).map_or("?", |d| &d.name).to_owned();
@@ -44,7 +47,7 @@ impl Axis {
     }
 
     /// What is known of the length, and the one dimension that is not: `known + factor · dim`.
-    fn solve(&self, dims: &BTreeMap<String, i64>) -> Result<(i64, Option<(&str, i64)>), ()> {
+    fn solve(&self, dims: &BTreeMap<String, i64>) -> Result<Solved<'_>, ()> {
         let mut known = self.constant;
         let mut open = None;
         for (name, factor) in &self.terms {
