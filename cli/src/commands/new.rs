@@ -101,19 +101,14 @@ fn weights() -> Result<Vec<u8>, CliError> {
     safetensors::serialize(views, None).map_err(CliError::refused)
 }
 
-/// `my-model` as `MyModel`.
+/// `my-model` as `MyModel`; `None` where the name has no letter to begin with.
 fn model_name(name: &str) -> Option<String> {
-    let words = name
+    let start = name.find(|c: char| c.is_ascii_alphabetic())?;
+    let words = name[start..]
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|w| !w.is_empty());
-    let camel: String = words
-        .map(|w| {
-            let (head, tail) = w.split_at(1);
-            head.to_ascii_uppercase() + tail
-        })
-        .collect();
-    let start = camel.find(|c: char| c.is_ascii_alphabetic())?;
-    Some(camel[start..].to_owned())
+    let capital = |w: &str| w[..1].to_ascii_uppercase() + &w[1..];
+    Some(words.map(capital).collect())
 }
 
 #[cfg(test)]
