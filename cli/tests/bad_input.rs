@@ -1,5 +1,7 @@
 //! Bad input: one clear error, the right exit code, nothing written or lost.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::path::Path;
