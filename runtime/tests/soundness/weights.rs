@@ -1,6 +1,6 @@
 //! Lies in the setup proof: that the committed weights keep their bits and column sums.
 
-use mlc_circuit::{Circuit, Weight, format};
+use mlc_circuit::{Circuit, Weight, WeightLayout, format};
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::prover::channel::{Honest, Tamper};
 use mlc_runtime::prover::commitment::{Committed, TreeStore};
@@ -290,6 +290,53 @@ fn column_sums_are_proved_and_bounded() {
         }
     });
     assert_eq!(above.outcome(&mut lie), Err(Proof(Tables)));
+}
+
+#[test]
+fn padding_of_weights_is_zero() {
+    // A contraction axis of 20 is padded to whole columns of the committed matrix; what lies there must be zero.
+    let case = linear_relu(3, 20, 17, 10);
+    let layout = WeightLayout::new(&case.circuit);
+    let padded = 20usize.next_multiple_of(1 << layout.row_bits);
+    assert!(padded > 20);
+    let mut longer = case.circuit.clone();
+    longer.weights[0].row_len = padded as u32;
+    assert_eq!(WeightLayout::new(&longer).columns, layout.columns);
+    let mut tensors = case.weights.tensors().to_vec();
+    let rows = tensors[0].chunks_exact(20);
+    tensors[0] = rows
+        .flat_map(|r| r.iter().copied().chain(std::iter::repeat_n(1, padded - 20)))
+        .collect();
+    let garbage = Owner::new(longer, IntWeights::unchecked(tensors), Parameters::default());
+    let digest = format::digest(&case.circuit);
+    let verify = |proof: &[u8]| {
+        let root = garbage.tree.root();
+        setup::verify(&case.circuit, &digest, &root, &garbage.params, proof)
+    };
+    // Proved as the longer weights that they are: the claim on the padding is missing.
+    let params = &garbage.params;
+    let prove = |circuit, weights| {
+        prove(
+            &Cpu,
+            circuit,
+            &digest,
+            params,
+            weights,
+            &garbage.cells,
+            &garbage.tree,
+            &mut Honest,
+        )
+    };
+    assert_eq!(
+        verify(&prove(&garbage.circuit, &garbage.weights).unwrap()),
+        Err(Proof(Numerator))
+    );
+    // Proved as if the padding were zero: the committed cells say otherwise.
+    let zero = verify(&prove(&case.circuit, &case.weights).unwrap());
+    assert!(
+        matches!(zero, Err(Proof(Opening(Evaluation { level: 0 } | ClearClaim { .. })))),
+        "{zero:?}"
+    );
 }
 
 #[test]
