@@ -1,12 +1,9 @@
 //! Bad input: one clear error, the right exit code, nothing written or lost.
 
-#![allow(clippy::unwrap_used)]
 
 mod common;
 
-use std::path::Path;
-
-use common::{digits, mlc_in, project, safetensors_file, shell};
+use common::{digits, listing, mlc_in, project, safetensors_file, shell};
 use mlc_verifier::key::Key;
 use mlc_verifier::proof_file::ProofFile;
 
@@ -16,16 +13,6 @@ const LINEAR: &str = "import std.linear.{linear}\nmodel M {\n    dim batch: runt
 
 fn shapes() -> Vec<(&'static str, Vec<usize>)> {
     vec![("fc.weight", vec![2, 4]), ("fc.bias", vec![2])]
-}
-
-/// Names of the files of a directory, hidden ones included.
-fn listing(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
 }
 
 #[test]

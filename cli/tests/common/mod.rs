@@ -1,5 +1,6 @@
 //! Running the binary on copies of the examples.
-#![allow(dead_code, unreachable_pub, missing_docs)] // each test file uses a part
+// Each test file uses a part; helpers may panic as tests do.
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -136,4 +137,14 @@ pub fn npy_u8(path: &Path) -> Vec<u8> {
     let header = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     assert!(String::from_utf8_lossy(&bytes[10..10 + header]).contains("'|u1'"));
     bytes[10 + header..].to_vec()
+}
+
+/// Names of the files of a directory, hidden ones included.
+pub fn listing(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
 }
