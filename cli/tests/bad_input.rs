@@ -1,6 +1,5 @@
 //! Bad input: one clear error, the right exit code, nothing written or lost.
 
-
 mod common;
 
 use common::{digits, listing, mlc_in, project, safetensors_file, shell};

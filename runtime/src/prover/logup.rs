@@ -1,7 +1,7 @@
 //! LogUp-GKR, proving side: Σ_i num_i / den_i = 0, up to a claim on the leaves. Mirrors the verifier's `logup`.
 //!
 //! All layers of the fraction tree are computed first, bottom up, then proved top down; a layer is dropped once its
-//! sumcheck has cut it into halves. With λ drawn, a layer's sum is over eq(ρ, x)·[(n0 + λ d0)·d1 + n1·d0](x): two
+//! sumcheck has cut it into halves. With λ drawn, a layer's sum is over eq(ρ, x)·((n0 + λ d0)·d1 + n1·d0)(x): two
 //! products per point. eq is factored out of each round (Gruen 2024): the message is the slope and the leading
 //! coefficient of the quadratic that is left.
 

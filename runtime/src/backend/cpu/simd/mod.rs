@@ -1,7 +1,7 @@
 //! Packed 32-bit arithmetic: one trait, three implementations, chosen at run time.
 //!
 //! [`Lanes`] is a register of `N` 32-bit words with the operations that M31 kernels and Blake2s need. A kernel is an
-//! `#[inline(always)]` function generic over `Lanes`; [`dispatch!`](crate::backend::cpu::simd::dispatch) wraps it in
+//! `#[inline(always)]` function generic over `Lanes`; `dispatch!` wraps it in
 //! one entry point per instruction set (AVX-512, AVX2, [`Fallback`]) and picks the best one that the machine has.
 //! Every implementation computes the same words, so the choice never changes a proof.
 //!
@@ -32,7 +32,7 @@ pub use scalar::Scalar;
 /// A register of `N` 32-bit words.
 ///
 /// The x86 implementations must only be used inside a function compiled for their instruction set on a machine that
-/// has it; [`dispatch!`](crate::backend::cpu::simd::dispatch) is the one place that instantiates them.
+/// has it; `dispatch!` is the one place that instantiates them.
 pub trait Lanes: Copy {
     /// Number of words.
     const N: usize;
