@@ -7,7 +7,7 @@
 //! and garbage in the padding would add to the weight it stands beside.
 //!
 //! All are lookups: each cell is a key of the table of its bits, whose column is the magnitude, and the column sums
-//! are the reads of that column summed over the contraction axis. So the facts are an ordinary [`Instance`] whose only
+//! are the reads of that column summed over the contraction axis. So the facts are an ordinary [`Instance`](crate::Instance) whose only
 //! segments are the weights, laid out exactly as they are committed, and whose outputs are the column sums.
 //!
 //! A cell holds the signed weight w, the table's key is `w + 2^(bits-1)`: [`SetupCircuit::shifts`].

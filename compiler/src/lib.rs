@@ -1,6 +1,6 @@
 //! The mlc language, passes, and lowering to a LayeredCircuit. Pure: no file system, no clock.
 //!
-//! The front-end: [`syntax`] turns text into an AST, [`check`] turns an AST and a configuration into a typed graph of
+//! The front-end: [`syntax`] turns text into an AST, [`mod@check`] turns an AST and a configuration into a typed graph of
 //! [`mlc_ir`], [`fmt`] prints source in one style, [`diagnostics`] say what is wrong. Files come through [`Host`].
 
 pub mod check;

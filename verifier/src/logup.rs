@@ -8,7 +8,7 @@
 //! the projective (0, 0), which would make any sum look right.
 //!
 //! Below that, claims n̂(r) and d̂(r) on a layer become claims on the next: with λ drawn,
-//! n̂(r) + λ d̂(r) = Σ_x eq(r, x)·[n0 d1 + n1 d0 + λ d0 d1](x), where v0, v1 are the halves of the layer below; a
+//! n̂(r) + λ d̂(r) = Σ_x eq(r, x)·(n0 d1 + n1 d0 + λ d0 d1)(x), where v0, v1 are the halves of the layer below; a
 //! sumcheck leads to a point x, the prover sends n0, n1, d0, d1 there, and μ picks a point between the halves.
 //!
 //! Error terms over N <= 2^n leaves: min(n, 3) for the clear layer and, per layer with k variables, 2k for its rounds
