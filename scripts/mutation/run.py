@@ -239,19 +239,22 @@ def main():
             sys.exit(f"without any mutant these fail: {failed}")
         kept = arguments.results
         known = json.loads(kept.read_text()) if kept and kept.exists() else {}
+        # A mutant is named by its text, and by how many before it have the same: lines move.
+        key = lambda k: (mutants[k][0], mutants[k][2])
+        name = lambda k: f"{mutants[k][0]}: {mutants[k][2]} #{sum(key(i) == key(k) for i in range(k))}"
         survived = 0
         for k in chosen:
             file, line, text = mutants[k]
             start = time.time()
             failed = failing(executable, workspace, k)
-            known[f"{file}: {text}"] = failed
+            known[name(k)] = failed
             state = f"{len(failed)} fail" if failed else ("equivalent" if reason(file, text) else "SURVIVED")
             survived += state == "SURVIVED"
             print(f"{k:4} {file}:{line} {state} in {time.time() - start:.0f} s: {text[:100]}", flush=True)
             if kept:
                 kept.write_text(json.dumps(known, indent=1))
         if arguments.write:
-            run = [(f, line, text, known[f"{f}: {text}"]) for f, line, text in mutants if f"{f}: {text}" in known]
+            run = [(*m, known[name(k)]) for k, m in enumerate(mutants) if name(k) in known]
             arguments.write.write_text(table(run))
     print(f"{len(chosen)} mutants, {survived} survived")
     return 1 if survived else 0
