@@ -3,9 +3,11 @@
 
 use mlc_circuit::check::{CheckError, check};
 use mlc_circuit::{
-    Access, AxisMap, Circuit, Entry, Equation, Gate, InputKind, InstanceError, Left, Len, Operand, Read, Reads,
-    RuntimeDim, SiteRef, Source, Step, Table, Weight,
+    Access, AxisMap, Circuit, Entry, Equation, Gate, InputKind, InstanceError, Label, Left, Len, Operand, Product,
+    Read, Reads, RuntimeDim, SiteRef, Source, Step, Table, Weight,
 };
+
+use mlc_runtime::testing::Builder;
 
 use crate::liar::{Expected, all_refused, refused};
 use crate::world::everything;
@@ -377,6 +379,17 @@ fn circuits_that_are_no_function_are_refused() {
             Determined { .. }
         ),
         row!(
+            "a segment of an equation that is also a private input",
+            |c| {
+                let mut input = c.entries[0].inputs[0].clone();
+                let t = segment(c, "stem.t");
+                input.axes = c.entries[0].segments[t].axes.clone();
+                input.kind = InputKind::Private { segment: t as u16 };
+                entry(c).inputs.push(input);
+            },
+            Determined { times: 2, .. }
+        ),
+        row!(
             "a layer before what it reads",
             |c| {
                 let steps = &mut entry(c).steps;
@@ -511,9 +524,57 @@ fn circuits_that_may_wrap_are_refused() {
     ]);
 }
 
+fn entry_table(c: &Circuit, segment: usize) -> usize {
+    c.entries[0].segments[segment].table.unwrap().into()
+}
+
+/// Gives the count of attained maxima one bit more than it needs.
+fn wide_count(c: &mut Circuit) {
+    let n = segment(c, "conv.attained");
+    let bits = c.tables[entry_table(c, n)].log_rows;
+    entry(c).segments[n].table = Some(c.tables.len() as u16);
+    c.tables.push(Table::range(bits + 1));
+}
+
+/// Adds the maximum over whole images of the pooled maxima.
+fn pool_again(c: &mut Circuit) {
+    let below = segment(c, "conv.max");
+    let mut site = c.entries[0].sites[0].clone();
+    let mut maximum = c.entries[0].segments[below].clone();
+    let mut count = c.entries[0].segments[segment(c, "conv.attained")].clone();
+    let mut counts = equation(c, "conv.attained").clone();
+    let table = c.tables.len() as u16;
+    c.tables.push(Table::range(2));
+    let e = entry(c);
+    let first = e.segments.len() as u16;
+    site.name = "top.difference".into();
+    site.axes = maximum.axes.clone();
+    site.index[0].segment = first;
+    site.index[0].access = Access::identity(2);
+    site.index[1].segment = below as u16;
+    site.index[1].access = Access::identity(4);
+    (maximum.name, count.name, counts.name) = ("top".into(), "top.attained".into(), "top.attained".into());
+    maximum.axes.truncate(2);
+    count.axes.truncate(2);
+    count.table = Some(table);
+    counts.out.truncate(2);
+    counts.left = Left::Cells(vec![(1, first + 1)]);
+    counts.reads[0].reduce = site.axes[2..].to_vec();
+    counts.reads[0].read.source = Source::Lookup {
+        site: SiteRef::Virtual(1),
+        column: 0,
+    };
+    counts.reads[0].read.access = Access::identity(4);
+    e.segments.extend([maximum, count]);
+    e.sites.push(site);
+    e.equations.push(counts);
+    let equation = e.equations.len() as u16 - 1;
+    e.steps.extend([Step::Max { site: 1 }, Step::Equation(equation)]);
+}
+
 #[test]
 fn cells_without_a_check_are_refused() {
-    use CheckError::Uncovered;
+    use CheckError::{Uncovered, Unrepresentable};
     fn unrange(c: &mut Circuit, name: &str) {
         let s = segment(c, name);
         entry(c).segments[s].ranged = false;
@@ -555,6 +616,23 @@ fn cells_without_a_check_are_refused() {
             Uncovered { .. }
         ),
         row!(
+            "reads whose multiplicities add up to p",
+            |c| {
+                // Of a function that is zero, so that the values are within bounds.
+                unrange(c, "stem.t");
+                let s = segment(c, "stem.t");
+                let mut zero = c.tables[entry_table(c, s)].clone();
+                zero.columns[0].fill(0);
+                c.entries[0].segments[s].table = Some(c.tables.len() as u16);
+                c.tables.push(zero);
+                let read = &mut equation(c, "stream").reads[0];
+                read.read.coefficient = (1 << 30) - 1;
+                let again = read.clone();
+                equation(c, "stream").reads.push(again);
+            },
+            Uncovered { .. }
+        ),
+        row!(
             "a cell without table that is compared with nothing",
             |c| {
                 let s = segment(c, "head.r0");
@@ -565,8 +643,29 @@ fn cells_without_a_check_are_refused() {
         ),
         row!(
             "a maximum without a count",
-            |c| equation(c, "conv.attained").reads[0].read.coefficient = 2,
-            Uncovered { .. } | CheckError::Unrepresentable { .. }
+            |c| {
+                // Σ [difference = 0] is counted, but zero is a count as well.
+                wide_count(c);
+                equation(c, "conv.attained").constant = 0;
+            },
+            Uncovered { .. }
+        ),
+        row!(
+            "a count of twos",
+            |c| {
+                wide_count(c);
+                equation(c, "conv.attained").reads[0].read.coefficient = 2;
+            },
+            Unrepresentable { .. }
+        ),
+        row!(
+            "a maximum of maxima that nothing checks",
+            |c| {
+                pool_again(c);
+                check(c).unwrap();
+                unrange(c, "conv.max");
+            },
+            Uncovered { .. }
         ),
         row!(
             "a count that nothing bounds from below",
@@ -621,9 +720,29 @@ fn instances_out_of_bounds_are_refused() {
         name: "batch".into(),
         max: u32::MAX,
     };
-    for rows in [1 << 22, 1 << 24, 1 << 27, u32::MAX] {
+    for rows in [1 << 20, 1 << 22, 1 << 24, 1 << 27, u32::MAX] {
         assert!(size(&c, &[rows]), "{rows}");
     }
+    // One public tensor that is too large, and one product that is too costly to check.
+    let square = |n: usize| {
+        let mut b = Builder::new("square", 1);
+        let x = b.input("x", &[Len::fixed(n), Len::fixed(n)], 0, 1);
+        let product = Product {
+            coefficient: 1,
+            shared: vec![],
+            group: x.axes.clone(),
+            a: Operand::Reads(vec![x.read(1, Access::axes(&[1, 2]))]),
+            b: Operand::Reads(vec![x.read(1, Access::axes(&[1, 2]))]),
+        };
+        b.output("y", &[Len::fixed(1)], vec![], vec![product], Label::None);
+        b.finish().0
+    };
+    assert!(square(1 << 13).instantiate(0, &[]).is_ok());
+    assert!(size(&square(1 << 14), &[]));
+    assert!(size(&square(1 << 15), &[]));
+    let mut large = square(4);
+    large.entries[0].inputs[0].axes = vec![Len::fixed(1 << 15), Len::fixed(1 << 14)];
+    assert!(size(&large, &[]));
     let mut many = everything().circuit;
     many.weights.push(Weight {
         name: "unused".into(),
