@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use mlc_circuit::{Circuit, format};
 use mlc_compiler::lower::WeightRecipe;
 use mlc_compiler::pipeline::{PASSES, prepare};
-use mlc_compiler::plan::{QuantConfig, QuantPlan, ValueRange};
-use mlc_compiler::{CompileOptions, QuantHint, QuantTarget, compile_observed};
+use mlc_compiler::plan::{QuantConfig, QuantPlan};
+use mlc_compiler::{CompileOptions, QuantTarget, compile_observed};
 use mlc_ir::Module;
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::setup::{ProvingKey, setup};
@@ -83,6 +83,7 @@ pub(crate) fn plan(project: &Project, model: &Model) -> Result<QuantPlan, CliErr
     let mut parts = vec![
         model.entry.as_bytes().to_vec(),
         settings.into_bytes(),
+        format!("{:?}", model.quant).into_bytes(),
         text.into_bytes(),
         weights.to_vec(),
     ];
@@ -105,21 +106,13 @@ pub(crate) fn plan(project: &Project, model: &Model) -> Result<QuantPlan, CliErr
 pub(crate) fn calibrated(model: &Model, samples: &[Bound], config: QuantConfig) -> Result<QuantPlan, CliError> {
     let prepared = prepare(model.module.clone(), &mut |_, _| {}).map_err(CliError::refused)?;
     let mut plan = calibrate(&prepared, &model.entry, &model.weights, samples, config)?;
-    declared_ranges(&mut plan, &model.quant);
+    plan.apply_hints(&model.quant, &model.module, &prepared);
+    plan.validate().map_err(CliError::refused)?;
     Ok(plan)
 }
 
 fn set(to: &mut u32, value: Option<u32>) {
     *to = value.unwrap_or(*to);
-}
-
-/// A range in the source is a promise of its author, whatever the samples were.
-fn declared_ranges(plan: &mut QuantPlan, hints: &[QuantHint]) {
-    for hint in hints {
-        if let (QuantTarget::Value { entry, value }, Some((lo, hi))) = (&hint.target, hint.range) {
-            plan.values.insert(format!("{entry}.{value}"), ValueRange { lo, hi });
-        }
-    }
 }
 
 /// Compiles by a plan.
@@ -148,17 +141,7 @@ pub(crate) fn print_after(model: &Model, plan: &QuantPlan, passes: &[String]) ->
 fn observed(model: &Model, plan: QuantPlan, after: &mut dyn FnMut(&str, &Module)) -> Result<Compiled, CliError> {
     let lowered = compile_observed(model.module.clone(), &plan, &CompileOptions::default(), after);
     let lowered = lowered.map_err(CliError::refused)?;
-    let mut circuit = lowered.circuit;
-    for hint in model.quant.iter().filter(|h| h.clamp == Some(true)) {
-        if let QuantTarget::Value { entry, value } = &hint.target {
-            let inputs = circuit
-                .entries
-                .iter_mut()
-                .filter(|e| e.name == *entry)
-                .flat_map(|e| &mut e.inputs);
-            inputs.filter(|i| i.name == *value).for_each(|i| i.clamp = true);
-        }
-    }
+    let circuit = lowered.circuit;
     let entry = circuit
         .entry(&model.entry)
         .ok_or_else(|| CliError::refused(format!("the circuit has no entry `{}`", model.entry)))?;

@@ -59,8 +59,14 @@ pub fn compile_observed(
     let prepared = pipeline::prepare(module, after)?;
     let quantised = pipeline::run(prepared.clone(), QUANTISE, plan, after)?;
     let lowered = lower::lower(&quantised, &options.lower)?;
+    let mut circuit = lowered.circuit;
+    for entry in &mut circuit.entries {
+        for input in &mut entry.inputs {
+            input.clamp = plan.asked.clamp.contains(&format!("{}.{}", entry.name, input.name));
+        }
+    }
     Ok(Compiled {
-        circuit: lowered.circuit,
+        circuit,
         weights: lowered.weights,
         prepared,
         quantised,

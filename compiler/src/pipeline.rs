@@ -3,8 +3,8 @@
 use mlc_ir::{Module, Stage};
 
 use crate::passes::{
-    PassError, block_detect, canonicalise, commitment_placement, constant_fold, cse, dce, fold_norm, layering,
-    lookup_fuse, quantise, range_analysis,
+    PassError, block_detect, canonicalise, commitment_placement, constant_fold, cse, dce, expand_norm, fold_norm,
+    layering, lookup_fuse, quantise, range_analysis,
 };
 use crate::plan::QuantPlan;
 
@@ -45,6 +45,11 @@ pub const PASSES: &[Pass] = &[
         name: "dce",
         summary: "what no output needs goes",
         run: |m, _| dce::dce(m),
+    },
+    Pass {
+        name: "expand-norm",
+        summary: "row norms become products and one function per row",
+        run: |m, _| expand_norm::expand_norm(m),
     },
     Pass {
         name: "fold-norm",
@@ -92,6 +97,8 @@ pub const PREPARE: &[&str] = &[
     // Shared subexpressions would hide that a value has one use, and dead ones would count as uses.
     "cse",
     "dce",
+    // Gains and biases of norms are then products and sums, which fold like any other.
+    "expand-norm",
     // Before fusing functions: an affine step between a layer and its function belongs to the layer.
     "fold-norm",
     "lookup-fuse",

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::formula::Formula;
 use crate::graph::{Entry, Module, Node, Port, Region, StackAxis, State, Value, ValueId, Weight};
 use crate::infer::{InferError, InferErrorKind, Operand, Origin, Origins, Scope, infer};
-use crate::op::{BinaryOp, Conv2d, Einsum, Literal, Op, Pool, ReduceKind, Repeat, Requant, Rope};
+use crate::op::{BinaryOp, Conv2d, Einsum, Literal, MaxDistance, Op, Pool, ReduceKind, Repeat, Requant, Rope};
 use crate::shape::{Dim, Shape};
 use crate::tensor::TensorF32;
 use crate::types::{Elem, Span, Type, Visibility};
@@ -371,6 +371,12 @@ impl GraphBuilder<'_> {
     /// One lookup (quantised stage).
     pub fn requant(&mut self, requant: Requant, acc: ValueId) -> Built {
         self.push(Op::Requant(requant), &[acc])
+    }
+
+    /// A lookup at the distance to the row's maximum, of the positions that `mask` keeps (quantised stage).
+    pub fn max_distance(&mut self, lookup: MaxDistance, t: ValueId, mask: Option<ValueId>) -> Built {
+        let operands: Vec<ValueId> = std::iter::once(t).chain(mask).collect();
+        self.push(Op::MaxDistance(lookup), &operands)
     }
 
     /// The contraction `einsum`, like `"bik,kj->bij"`.

@@ -80,7 +80,8 @@ pub use infer::{InferError, InferErrorKind, Operand, Origin, Origins, Scope, inf
 pub use interp::{Data, Inputs, Observation, Outputs, RunError, StateKey, run, run_observed};
 pub use kernel::KernelError;
 pub use op::{
-    BinaryOp, Conv2d, Einsum, EinsumError, Literal, Op, Pool, PoolKind, ReduceKind, Repeat, Requant, Rope, RopeLayout,
+    BinaryOp, Conv2d, Einsum, EinsumError, Literal, MaxDistance, Op, Pool, PoolKind, ReduceKind, Repeat, Requant, Rope,
+    RopeLayout,
 };
 pub use recipe::{Recipe, RecipeError, RecipeShapeError, Template, TemplateError, WeightSource};
 pub use shape::{Bindings, Dim, DimError, Shape};

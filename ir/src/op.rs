@@ -1,8 +1,8 @@
 //! Operations.
 //!
 //! One set of operations serves both stages: what an operation computes on [`Elem::Int`] operands is
-//! its exact integer meaning, stated beside each; [`Op::Requant`], [`Op::Recip`] and [`Op::InvNorm`] exist in the quantised
-//! stage only, and the operations that need real numbers (tables of formulas, norms, softmax) in the real stage only.
+//! its exact integer meaning, stated beside each; [`Op::Requant`], [`Op::MaxDistance`], [`Op::Recip`] and [`Op::InvNorm`]
+//! exist in the quantised stage only, and the operations that need real numbers (tables of formulas, norms, softmax) in the real stage only.
 //!
 //! Conventions: axes count from 0, outermost first; images are NCHW, filters OIHW; `pad` of an image is
 //! `[top, left, bottom, right]`.
@@ -240,6 +240,16 @@ pub struct Requant {
     pub scale: f64,
 }
 
+/// A lookup at the distance to the row's maximum (quantised stage): the numerators of a softmax.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MaxDistance {
+    /// Name of a table of the module that covers every distance within the operand's bounds; a template where blocks have
+    /// their own.
+    pub table: Template,
+    /// Scale of the result.
+    pub scale: f64,
+}
+
 /// A region executed `count` times.
 ///
 /// Operands: the carried values' first values, then stacked tensors `[count, …]`. The body's parameters: the carried
@@ -296,6 +306,9 @@ pub enum Op {
     },
     /// `(acc)`: one lookup (quantised stage).
     Requant(Requant),
+    /// `(t)` or `(t, mask)`: `T[m - t]`, where `m` is the maximum of `t` over the last axis; positions masked out are 0 and
+    /// do not count for the maximum (quantised stage). One lookup that also proves the maximum.
+    MaxDistance(MaxDistance),
     /// `(x)`: `floor(2^bits / max(x, 1))` for integers `x ≥ 0`; it stands for `1/x`, so its scale is
     /// `1 / (x.scale · 2^bits)` (quantised stage).
     Recip {
@@ -429,6 +442,7 @@ impl Op {
             Op::Binary(op) => op.name(),
             Op::Table { .. } => "table",
             Op::Requant(_) => "requant",
+            Op::MaxDistance(_) => "max_distance",
             Op::Recip { .. } => "recip",
             Op::InvNorm { .. } => "inv_norm",
             Op::Contract(_) => "contract",

@@ -39,6 +39,8 @@ pub(crate) struct Maximum {
     /// The segment compared, and how the site reads it.
     pub(crate) source: u16,
     pub(crate) maps: Vec<Map>,
+    /// A function of the distance, as column 1.
+    pub(crate) table: Option<Arc<Table>>,
     pub(crate) name: String,
 }
 
@@ -63,6 +65,8 @@ pub(crate) struct EntryBuilder {
     pub(crate) equations: Vec<Equation>,
     pub(crate) steps: Vec<c::Step>,
     pub(crate) region: Option<OpenRegion>,
+    /// Greatest values of the run-time dimensions.
+    pub(crate) dim_max: Vec<u32>,
     /// Greatest number of bits of a remainder digit.
     pub(crate) limb_bits: u32,
 }

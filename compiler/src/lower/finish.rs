@@ -62,14 +62,19 @@ fn fit(lookup: &Lookup, name: &str, lo: i64, hi: i64) -> Result<Fitted, LowerErr
     })
 }
 
-/// The table of a maximum: no values, and whether the index is 0.
-fn indicator(bits: u32) -> c::Table {
+/// The table of a maximum: whether the index is 0, and a function of it; the function goes on with its last value where
+/// the circuit's bounds are wider than any distance that occurs.
+fn distances(bits: u32, function: Option<&Table>) -> c::Table {
     let mut column = vec![0; 1 << bits];
     column[0] = 1;
+    let values = |table: &Table| {
+        let last = table.domain().1;
+        (0..1i64 << bits).map(|d| table.get(d.min(last)).unwrap_or(0)).collect()
+    };
     c::Table {
-        name: format!("zero{bits}"),
+        name: function.map_or_else(|| format!("zero{bits}"), |t| format!("d{}", &t.hash_text()[..8])),
         log_rows: bits as u8,
-        columns: vec![column],
+        columns: std::iter::once(column).chain(function.map(values)).collect(),
     }
 }
 
@@ -212,7 +217,7 @@ impl EntryBuilder {
             sites.push(c::VirtualSite {
                 name: m.name.clone(),
                 axes: lens,
-                table: shared.table(indicator(bits)),
+                table: shared.table(distances(bits, m.table.as_deref())),
                 index: vec![
                     c::FormTerm {
                         coefficient: 1,

@@ -4,15 +4,18 @@
 //! `m` of the committed indices `t` is committed; the virtual index `m - t` lies in a table whose column says where it is
 //! 0, and a range-checked count `n = -1 + Σ [m - t = 0]` proves that the maximum is attained. A position outside of the
 //! image has index 0, the least there is. Values that are not looked up monotonically are committed again as themselves.
+//!
+//! A function of the distance to the maximum (softmax) is one more column of the table at `m - t`: the same lookup.
 
 use std::sync::Arc;
 
 use mlc_circuit as c;
 use mlc_circuit::{SiteRef, Source};
+use mlc_ir::table::MAX_TABLE_BITS;
 use mlc_ir::{IntType, Table};
 
 use super::axes::{Affine, Ax, Map, Read, Tensor};
-use super::builder::{EntryBuilder, Maximum};
+use super::builder::{EntryBuilder, Lookup, Maximum};
 use super::emit::{Equation, Shared};
 use super::lin::{Lin, Term};
 
@@ -55,37 +58,110 @@ impl EntryBuilder {
 
     /// The maximum over axes that are no dimensions of the value, which is [`comparable`](Self::comparable).
     pub(crate) fn maximum(&mut self, name: &str, value: &Lin, over: &[Ax], shared: &mut Shared) -> Option<Lin> {
+        let site = self.site(name, value, over, None, shared)?;
+        let (maximum, rank) = (self.maxima[site].maximum, self.maxima[site].rank);
+        let out = self.maxima[site].axes[..rank].to_vec();
+        Some(self.read_segment(maximum, &out, value.dims.clone()))
+    }
+
+    /// The value in a form whose distances are those of its indices: one lookup in a table that counts up by one.
+    pub(crate) fn counted(&mut self, name: &str, value: Lin, int: IntType) -> Option<Lin> {
+        let counts = |lookup: &Lookup| {
+            let (values, first) = (lookup.table.values(), lookup.table.values()[0]);
+            let most = lookup.table.max();
+            (first..).zip(values).all(|(at, v)| *v == at.min(most))
+        };
+        let known = self.monotone(&value);
+        if known.is_some_and(|(segment, _)| self.lookup_of(segment).is_some_and(counts)) {
+            return Some(value);
+        }
+        Some(self.commit(&format!("{name}.in"), value, 0, identity(int)?))
+    }
+
+    /// `table[max - value]`, the maximum over the axes `over` of the value, which is [`counted`](Self::counted).
+    pub(crate) fn max_distance(
+        &mut self,
+        name: &str,
+        value: &Lin,
+        over: &[Ax],
+        table: Arc<Table>,
+        shared: &mut Shared,
+    ) -> Option<Lin> {
+        let mut kept = value.clone();
+        for group in &mut kept.dims {
+            group.retain(|ax| !over.contains(ax));
+        }
+        let site = self.site(name, &kept, over, Some(table), shared)?;
+        let axes = self.maxima[site].axes.clone();
+        let read = self.read_site(site as u16, 1, &axes);
+        Some(Lin {
+            dims: value.dims.clone(),
+            constant: 0,
+            terms: vec![Term::Read {
+                read,
+                reduce: Vec::new(),
+            }],
+        })
+    }
+
+    fn read_site(&self, site: u16, column: u8, axes: &[Ax]) -> Read {
+        Read {
+            coefficient: 1,
+            tensor: Tensor::Source(Source::Lookup {
+                site: SiteRef::Virtual(site),
+                column,
+            }),
+            maps: axes.iter().map(|a| Map::Affine(Affine::axis(*a))).collect(),
+            lens: axes.iter().map(|a| self.axes.len(*a).clone()).collect(),
+            gates: Vec::new(),
+        }
+    }
+
+    /// The greatest length that an axis takes.
+    fn most(&self, ax: Ax) -> u32 {
+        let len = self.axes.len(ax);
+        len.per_dim.iter().fold(len.constant, |n, (dim, k)| {
+            let max = self.dim_max.get(usize::from(*dim)).copied().unwrap_or(u32::MAX);
+            n.saturating_add(max.saturating_mul(*k))
+        })
+    }
+
+    /// The virtual site of a maximum: its cells, the lookup at every distance, the proof that it is attained.
+    fn site(
+        &mut self,
+        name: &str,
+        value: &Lin,
+        over: &[Ax],
+        table: Option<Arc<Table>>,
+        shared: &mut Shared,
+    ) -> Option<usize> {
         let (source, maps) = self.monotone(value)?;
         let out: Vec<Ax> = self.region_axes().into_iter().chain(value.axes()).collect();
         let all: Vec<Ax> = out.iter().chain(over).copied().collect();
-        let window = over.iter().try_fold(1u32, |n, a| n.checked_mul(self.axes.fixed(*a)?))?;
-        let maximum = self.segment(name.to_owned(), &out, false);
+        let window = over.iter().try_fold(1u32, |n, a| n.checked_mul(self.most(*a)))?;
+        let label = if table.is_some() { ".max" } else { "" };
+        let maximum = self.segment(format!("{name}{label}"), &out, false);
         let count = self.segment(format!("{name}.n"), &out, true);
         let bits = u32::BITS - (window - 1).leading_zeros();
+        if bits > MAX_TABLE_BITS {
+            return None;
+        }
         self.segments[count as usize].table = Some(shared.table(c::Table::range(bits.max(1) as u8)));
-        let site = self.maxima.len() as u16;
+        let site = self.maxima.len();
         self.maxima.push(Maximum {
             axes: all.clone(),
             rank: out.len(),
             maximum,
             source,
             maps,
+            table,
             name: format!("{name}.d"),
         });
-        self.step(c::Step::Max { site });
-        let attained = Read {
-            coefficient: 1,
-            tensor: Tensor::Source(Source::Lookup {
-                site: SiteRef::Virtual(site),
-                column: 0,
-            }),
-            maps: all.iter().map(|a| Map::Affine(Affine::axis(*a))).collect(),
-            lens: all.iter().map(|a| self.axes.len(*a).clone()).collect(),
-            gates: Vec::new(),
-        };
+        self.step(c::Step::Max { site: site as u16 });
+        let attained = self.read_site(site as u16, 0, &all);
         self.equation(Equation {
             name: format!("{name}.n"),
-            out: out.clone(),
+            out,
             left: c::Left::Cells(vec![(1, count)]),
             constant: -1,
             terms: vec![Term::Read {
@@ -93,6 +169,6 @@ impl EntryBuilder {
                 reduce: over.to_vec(),
             }],
         });
-        Some(self.read_segment(maximum, &out, value.dims.clone()))
+        Some(site)
     }
 }

@@ -99,6 +99,7 @@ pub fn lower(module: &Module, options: &LowerOptions) -> Result<Lowered, LowerEr
             entry,
             b: EntryBuilder {
                 limb_bits: options.limb_bits,
+                dim_max: dims.iter().map(|d| d.max).collect(),
                 ..EntryBuilder::default()
             },
             shared: &mut shared,
@@ -341,3 +342,5 @@ impl EntryLowering<'_> {
 mod eval;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transformer_tests;

@@ -72,6 +72,24 @@ impl EntryLowering<'_> {
                 let x = self.lin(operand(0), place)?;
                 self.b.commit(&place.layer, x, requant.shift, table)
             }
+            Op::MaxDistance(lookup) => {
+                let table = lookup
+                    .table
+                    .expand(&Bindings::new())
+                    .ok()
+                    .and_then(|name| self.module.tables.get(&name).cloned())
+                    .ok_or_else(|| place.fail("a table of its own for every block; blocks share their tables"))?;
+                let int = self.entry.ty(operand(0)).elem.int();
+                let int = int.ok_or_else(|| place.fail("a maximum of something other than numbers"))?;
+                let x = self.lin(operand(0), place)?;
+                let x = self.b.counted(&place.layer, x, int);
+                let x = x.ok_or_else(|| place.fail("scores of more than 16 bits; requantise them first"))?;
+                let x = x.renewed(&mut self.b.axes).ok_or_else(no_form)?;
+                let over = x.dims.last().cloned().unwrap_or_default();
+                self.b
+                    .max_distance(&place.layer, &x, &over, table, self.shared)
+                    .ok_or_else(|| place.fail("a maximum over more than 2^16 positions"))?
+            }
             Op::Pool(pool) => {
                 let out = self.shape(&shape, place)?;
                 let window = Window {
@@ -286,7 +304,7 @@ impl EntryLowering<'_> {
     fn maximum(&mut self, x: &Lin, over: &[Ax], place: &Place) -> Result<Lin, LowerError> {
         self.b
             .maximum(&place.layer, x, over, self.shared)
-            .ok_or_else(|| place.fail("a maximum over a run-time length"))
+            .ok_or_else(|| place.fail("a maximum over more than 2^16 positions"))
     }
 
     fn concat(

@@ -13,13 +13,13 @@ use crate::passes::tests::Weights;
 use crate::plan::{QuantPlan, ValueRange, WeightStats, round_range, round_up, wanted};
 use crate::{CompileOptions, Compiled, compile, prepare};
 
-fn weight(g: &mut GraphBuilder<'_>, name: &str, shape: &[i64]) -> ValueId {
+pub(super) fn weight(g: &mut GraphBuilder<'_>, name: &str, shape: &[i64]) -> ValueId {
     let recipe = Recipe::tensor(&format!("{name}.weight"), shape.iter().map(|d| *d as u64)).unwrap();
     g.weight(name, Weight::real(Shape::new(shape.iter().copied()), recipe))
         .unwrap()
 }
 
-fn relu(g: &mut GraphBuilder<'_>, x: ValueId) -> ValueId {
+pub(super) fn relu(g: &mut GraphBuilder<'_>, x: ValueId) -> ValueId {
     g.table("relu", Formula::x().max(0.0), x).unwrap()
 }
 
@@ -39,7 +39,7 @@ fn module(build: impl FnOnce(&mut GraphBuilder<'_>)) -> Module {
 
 /// Compiles with a plan measured on random weights and inputs, and compares the circuit with the interpreter of the
 /// quantised module, exactly, and with that of the real one, roughly.
-fn checked(module: Module, seed: u64, tolerance: f64) -> Compiled {
+pub(super) fn checked(module: Module, seed: u64, tolerance: f64) -> Compiled {
     let prepared = prepare(module.clone(), &mut |_, _| {}).unwrap();
     let mut weights = Weights(random::weights(&prepared, seed));
     for tensor in weights.0.values_mut() {
@@ -103,7 +103,7 @@ fn checked(module: Module, seed: u64, tolerance: f64) -> Compiled {
 }
 
 /// A plan from one run.
-fn plan(module: &Module, weights: &Weights, inputs: &Inputs) -> QuantPlan {
+pub(super) fn plan(module: &Module, weights: &Weights, inputs: &Inputs) -> QuantPlan {
     let mut plan = QuantPlan::default();
     let entry = &module.entries["main"];
     run_observed(module, "main", weights, inputs, &mut |seen: Observation<'_>| {
@@ -158,7 +158,7 @@ fn plan(module: &Module, weights: &Weights, inputs: &Inputs) -> QuantPlan {
     plan
 }
 
-fn linear(g: &mut GraphBuilder<'_>, name: &str, x: ValueId, from: i64, to: i64) -> ValueId {
+pub(super) fn linear(g: &mut GraphBuilder<'_>, name: &str, x: ValueId, from: i64, to: i64) -> ValueId {
     let w = weight(g, name, &[to, from]);
     let b = weight(g, &format!("{name}_bias"), &[to]);
     let y = g.named(name).contract("bi,oi->bo", x, w).unwrap();

@@ -63,7 +63,7 @@ pub fn commitment_placement(mut module: Module) -> Result<Module, PassError> {
         );
         let fixed = |id: &ValueId| rewriter.definition(*id).is_some_and(|n| matches!(n.op, Op::Weight(_)));
         let makes = match &node.op {
-            Op::Contract(_) | Op::Conv2d(_) => true,
+            Op::Contract(_) | Op::Conv2d(_) | Op::Rope(_) | Op::Embedding => true,
             Op::Pool(pool) => pool.kind == PoolKind::Avg,
             Op::Reduce { kind, .. } => *kind != ReduceKind::Max,
             Op::Binary(BinaryOp::Mul) => !node.operands.iter().any(|id| is_scalar(rewriter, *id)),
@@ -105,7 +105,13 @@ fn is_scalar(rewriter: &Rewriter<'_>, id: ValueId) -> bool {
 fn needs_committed(op: &Op) -> bool {
     matches!(
         op,
-        Op::Contract(_) | Op::Conv2d(_) | Op::Pool(_) | Op::Slice { .. } | Op::Pad { .. } | Op::Concat { .. }
+        Op::Contract(_)
+            | Op::Conv2d(_)
+            | Op::Rope(_)
+            | Op::Pool(_)
+            | Op::Slice { .. }
+            | Op::Pad { .. }
+            | Op::Concat { .. }
     ) || matches!(op, Op::Reduce { .. })
 }
 

@@ -20,10 +20,13 @@ pub fn dce(mut module: Module) -> Result<Module, PassError> {
     let mut templated = false;
     for entry in module.entries.values() {
         for node in entry.all_nodes() {
-            if let Op::Requant(requant) = &node.op {
-                templated |= !requant.table.indices().is_empty();
-                used.extend(requant.table.expand(&mlc_ir::Bindings::new()));
-            }
+            let table = match &node.op {
+                Op::Requant(requant) => &requant.table,
+                Op::MaxDistance(lookup) => &lookup.table,
+                _ => continue,
+            };
+            templated |= !table.indices().is_empty();
+            used.extend(table.expand(&mlc_ir::Bindings::new()));
         }
     }
     // Names with holes stand for many tables; they keep all.

@@ -1,10 +1,12 @@
 //! Folding of scales and shifts into weights.
 //!
 //! **Invariant**: there is no batch norm; no product with a linear layer's result along its output channels, none with its
-//! input along its contracted axis, no two biases in a row, no division by a weight. Folding rewrites recipes: values
+//! input along its contracted axis (where contractions with weights are all its uses), no two biases in a row, no division by a weight. Folding rewrites recipes: values
 //! change by rounding only.
 
-use mlc_ir::{BinaryOp, Einsum, Formula, Module, Node, Op, Recipe, Shape, Stage, ValueId, Weight};
+use std::collections::{BTreeMap, BTreeSet};
+
+use mlc_ir::{BinaryOp, Einsum, Entry, Formula, Literal, Module, Node, Op, Recipe, Shape, Stage, ValueId, Weight};
 
 use super::PassError;
 use super::constant_fold::recipe;
@@ -15,6 +17,11 @@ pub fn fold_norm(mut module: Module) -> Result<Module, PassError> {
     if module.stage == Stage::Quantised {
         return Ok(module);
     }
+    let linear: BTreeMap<String, BTreeMap<ValueId, Vec<usize>>> = module
+        .entries
+        .iter()
+        .map(|(name, entry)| (name.clone(), linear_uses(entry)))
+        .collect();
     rewrite(&mut module, &mut |rewriter, node| {
         let Some(result) = node.results.first().copied() else {
             return Ok(Rewrite::Keep(node));
@@ -22,6 +29,7 @@ pub fn fold_norm(mut module: Module) -> Result<Module, PassError> {
         let mut fold = Fold {
             name: rewriter.entry.value(result).name.clone(),
             span: node.span.clone(),
+            linear: linear.get(&rewriter.entry_name),
             rewriter,
         };
         let made = fold.node(&node)?;
@@ -29,6 +37,28 @@ pub fn fold_norm(mut module: Module) -> Result<Module, PassError> {
     })?;
     forget_unused(&mut module);
     Ok(module)
+}
+
+/// For every value the axis along which each contraction with a weight sums it, where it sums over one.
+fn linear_uses(entry: &Entry) -> BTreeMap<ValueId, Vec<usize>> {
+    let nodes = entry.all_nodes();
+    let fixed: BTreeSet<ValueId> = nodes
+        .iter()
+        .filter(|n| matches!(n.op, Op::Weight(_) | Op::Const(Literal::Real(_))))
+        .flat_map(|n| n.results.iter().copied())
+        .collect();
+    let mut out: BTreeMap<ValueId, Vec<usize>> = BTreeMap::new();
+    for node in nodes {
+        let Op::Contract(einsum) = &node.op else { continue };
+        for (i, labels) in [einsum.lhs(), einsum.rhs()].into_iter().enumerate() {
+            let mut summed = labels.char_indices().filter(|(_, c)| !einsum.out().contains(*c));
+            let weighted = fixed.contains(&node.operands[1 - i]);
+            if let (Some((axis, _)), None, true) = (summed.next(), summed.next(), weighted) {
+                out.entry(node.operands[i]).or_default().push(axis);
+            }
+        }
+    }
+    out
 }
 
 /// A weight or constant that a value is multiplied by or that is added to it.
@@ -40,6 +70,8 @@ struct Fixed {
 
 struct Fold<'r, 'm> {
     rewriter: &'r mut Rewriter<'m>,
+    /// Of every value, the axes along which weights contract it, use by use.
+    linear: Option<&'r BTreeMap<ValueId, Vec<usize>>>,
     name: String,
     span: Option<mlc_ir::Span>,
 }
@@ -73,7 +105,10 @@ impl Fold<'_, '_> {
                 };
                 self.shifted(operand(0), &bias)
             }
-            Op::Contract(einsum) => self.gain_before(node, einsum),
+            Op::Contract(einsum) => match self.bias_before(node, einsum)? {
+                Some(folded) => Ok(Some(folded)),
+                None => self.gain_before(node, einsum),
+            },
             _ => Ok(None),
         }
     }
@@ -236,7 +271,7 @@ impl Fold<'_, '_> {
             let Some(producer) = self.rewriter.definition(x).cloned() else {
                 continue;
             };
-            if producer.op != Op::Binary(BinaryOp::Mul) || self.shared(x) {
+            if producer.op != Op::Binary(BinaryOp::Mul) {
                 continue;
             }
             let (Some(gain), Some(weight)) = (self.fixed(producer.operands[1]), self.fixed(w)) else {
@@ -246,7 +281,7 @@ impl Fold<'_, '_> {
             if self.rewriter.entry.ty(producer.operands[0]) != self.rewriter.entry.ty(x) {
                 continue;
             }
-            let Some((axis, count)) = one_axis(&gain, rank) else {
+            let Some((axis, count)) = one_axis(&gain, rank).filter(|(axis, _)| self.all_contract(x, *axis)) else {
                 continue;
             };
             let label = labels[i].chars().nth(axis);
@@ -268,6 +303,62 @@ impl Fold<'_, '_> {
             return self.emit(node.op.clone(), &operands).map(Some);
         }
         Ok(None)
+    }
+
+    /// `contract(x + bias, w) = contract(x, w) + contract(bias, w)`, where the bias runs along the contracted axis.
+    fn bias_before(&mut self, node: &Node, einsum: &Einsum) -> Made {
+        let labels = [einsum.lhs(), einsum.rhs()];
+        for i in 0..2 {
+            let (x, w) = (node.operands[i], node.operands[1 - i]);
+            let Some(producer) = self.rewriter.definition(x).cloned() else {
+                continue;
+            };
+            if producer.op != Op::Binary(BinaryOp::Add) {
+                continue;
+            }
+            let (Some(bias), Some(weight)) = (self.fixed(producer.operands[1]), self.fixed(w)) else {
+                continue;
+            };
+            let same = self.rewriter.entry.ty(producer.operands[0]) == self.rewriter.entry.ty(x);
+            let rank = self.rewriter.entry.ty(x).shape.rank();
+            let axis = one_axis(&bias, rank).filter(|(axis, _)| same && self.all_contract(x, *axis));
+            let Some((label, count)) = axis.and_then(|(a, n)| Some((labels[i].chars().nth(a)?, n))) else {
+                continue;
+            };
+            if !einsum.contracted().eq([label]) {
+                continue;
+            }
+            let kept: String = einsum.out().chars().filter(|c| labels[1 - i].contains(*c)).collect();
+            let Ok(product) = Einsum::parse(&format!("{label},{}->{kept}", labels[1 - i])) else {
+                continue;
+            };
+            let size = |c: char| labels[1 - i].find(c).map_or(1, |at| weight.shape[at]);
+            let shape: Vec<u64> = einsum.out().chars().map(size).collect();
+            let shifted = Recipe::Contract {
+                einsum: product,
+                lhs: Box::new(bias.recipe.reshape([count])),
+                rhs: Box::new(weight.recipe),
+            };
+            let bias = Fixed {
+                recipe: shifted.reshape(shape.clone()),
+                shape,
+            };
+            let mut inner = node.clone();
+            inner.operands[i] = producer.operands[0];
+            let linear = match self.gain_before(&inner, einsum)? {
+                Some(folded) => folded,
+                None => self.emit(inner.op, &inner.operands)?,
+            };
+            return self.add(linear, &bias).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// True where every use of `x` is a contraction with a weight along `axis`. Values made by this pass have one use.
+    fn all_contract(&self, x: ValueId, axis: usize) -> bool {
+        let uses = self.rewriter.uses.get(&x).copied().unwrap_or(1);
+        let along = self.linear.and_then(|all| all.get(&x));
+        uses <= 1 || along.is_some_and(|axes| axes.len() == uses && axes.iter().all(|a| *a == axis))
     }
 
     /// True where something else uses the value too. Values made by this pass have one use.

@@ -7,6 +7,7 @@ pub mod constant_fold;
 pub mod cse;
 pub mod dce;
 mod error;
+pub mod expand_norm;
 pub mod fold_norm;
 pub mod layering;
 pub mod lookup_fuse;

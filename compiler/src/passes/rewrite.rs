@@ -21,6 +21,8 @@ pub(crate) enum Rewrite {
 pub(crate) struct Rewriter<'m> {
     pub(crate) module: &'m mut Module,
     pub(crate) entry: Entry,
+    /// Its name.
+    pub(crate) entry_name: String,
     /// The defining node of every value seen so far, as rewritten (repeats without their bodies).
     pub(crate) definitions: BTreeMap<ValueId, Node>,
     /// Number of uses before the pass.
@@ -50,6 +52,7 @@ pub(crate) fn rewrite(
             known: entry.values.len(),
             module,
             entry,
+            entry_name: name.clone(),
             definitions: BTreeMap::new(),
             uses,
             stack: Vec::new(),

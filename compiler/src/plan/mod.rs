@@ -7,9 +7,10 @@
 //! Names are those of the *prepared* module ([`crate::prepare`]): values as `entry.value`, weights by name.
 
 mod defaults;
+mod hints;
 mod wanted;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -32,18 +33,28 @@ pub struct QuantConfig {
     pub table_bits: u32,
     /// Bits of the scores of a softmax.
     pub softmax_bits: u32,
+    /// Bits of residual streams between norms, of what norms read and of what their gains multiply: 2 to 16. As many of
+    /// them are used as sums of squares leave room for.
+    #[serde(default = "residual_bits")]
+    pub residual_bits: u32,
     /// Range of inputs for which the plan has none.
     pub input_range: [f64; 2],
 }
 
+fn residual_bits() -> u32 {
+    14
+}
+
 impl Default for QuantConfig {
-    /// 8-bit activations and weights, tables as large as their precision needs, inputs in [-1, 1].
+    /// 8-bit activations and weights, 14-bit residual streams, tables as large as their precision needs, inputs in
+    /// [-1, 1].
     fn default() -> Self {
         QuantConfig {
             activation_bits: 8,
             weight_bits: 8,
             table_bits: 16,
             softmax_bits: 10,
+            residual_bits: residual_bits(),
             input_range: [-1.0, 1.0],
         }
     }
@@ -88,6 +99,30 @@ pub struct QuantPlan {
     /// Magnitudes by weight.
     #[serde(default)]
     pub weights: BTreeMap<String, WeightStats>,
+    /// What the source asks for by name.
+    #[serde(default, skip_serializing_if = "Asked::is_empty")]
+    pub asked: Asked,
+}
+
+/// What annotations ask of single values and weights.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    /// Bits of activations by `entry.value`: 2 to 16.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub value_bits: BTreeMap<String, u32>,
+    /// Bits of weights by name: 2 to 16.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub weight_bits: BTreeMap<String, u32>,
+    /// Inputs, as `entry.input`, that are clamped rather than refused outside of their range.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub clamp: BTreeSet<String>,
+}
+
+impl Asked {
+    fn is_empty(&self) -> bool {
+        *self == Asked::default()
+    }
 }
 
 impl Default for QuantPlan {
@@ -98,6 +133,7 @@ impl Default for QuantPlan {
             config: QuantConfig::default(),
             values: BTreeMap::new(),
             weights: BTreeMap::new(),
+            asked: Asked::default(),
         }
     }
 }
@@ -164,6 +200,14 @@ impl QuantPlan {
         if !(4..=14).contains(&c.softmax_bits) {
             return bad("softmax_bits", c.softmax_bits.to_string(), "4 to 14");
         }
+        if !(2..=16).contains(&c.residual_bits) {
+            return bad("residual_bits", c.residual_bits.to_string(), "2 to 16");
+        }
+        for (name, bits) in self.asked.value_bits.iter().chain(&self.asked.weight_bits) {
+            if !(2..=16).contains(bits) {
+                return bad(name, format!("{bits} bits"), "2 to 16 bits");
+            }
+        }
         let is_range = |lo: f64, hi: f64| lo.is_finite() && hi.is_finite() && lo <= hi;
         if !is_range(c.input_range[0], c.input_range[1]) {
             return bad("input_range", format!("{:?}", c.input_range), "a finite interval");
@@ -184,16 +228,6 @@ impl QuantPlan {
             }
         }
         Ok(())
-    }
-
-    /// Greatest integer of an activation.
-    pub(crate) fn activation_max(&self) -> i64 {
-        (1 << (self.config.activation_bits - 1)) - 1
-    }
-
-    /// Greatest integer of a weight of a product.
-    pub(crate) fn weight_max(&self) -> i64 {
-        (1 << (self.config.weight_bits - 1)) - 1
     }
 
     /// Statistics of a weight: measured, or |w| ≤ 1.

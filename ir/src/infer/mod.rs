@@ -87,6 +87,7 @@ pub fn infer(scope: Scope<'_>, op: &Op, operands: &[Operand<'_>]) -> Result<Vec<
         Op::RmsNorm { .. } | Op::LayerNorm { .. } => elementwise::row_norm(operands),
         Op::Rope(rope) => elementwise::rope(rope, ty(0)),
         Op::Requant(requant) => quantised::requant(scope, requant, ty(0)),
+        Op::MaxDistance(lookup) => quantised::max_distance(scope, lookup, operands),
         Op::Recip { bits } => quantised::recip(*bits, ty(0)),
         Op::InvNorm { bits, eps, .. } => quantised::inv_norm(*bits, *eps, ty(0)),
         Op::Contract(einsum) => linear::contract(scope, einsum, operands[0], operands[1]),
@@ -113,7 +114,7 @@ fn operand_counts(op: &Op) -> (usize, usize) {
     match op {
         Op::Weight(_) | Op::Const(_) | Op::Iota { .. } | Op::CausalMask { .. } | Op::StateRead(_) => (0, 0),
         Op::Binary(_) | Op::Contract(_) | Op::Conv2d(_) | Op::Embedding => (2, 2),
-        Op::Softmax | Op::RmsNorm { .. } => (1, 2),
+        Op::Softmax | Op::MaxDistance(_) | Op::RmsNorm { .. } => (1, 2),
         Op::LayerNorm { .. } => (1, 3),
         Op::Where => (3, 3),
         Op::BatchNorm { .. } => (5, 5),

@@ -1,7 +1,7 @@
 //! Operations of the quantised stage.
 
-use super::{InferErrorKind, Inferred, Scope, interval, last_axis};
-use crate::op::Requant;
+use super::{InferErrorKind, Inferred, Operand, Scope, interval, last_axis, mask};
+use crate::op::{MaxDistance, Requant};
 use crate::shape::Dim;
 use crate::table::requant_input;
 use crate::types::{IntType, Type};
@@ -59,6 +59,48 @@ pub(super) fn requant(scope: Scope<'_>, requant: &Requant, x: &Type) -> Inferred
     let (lo, hi) = hull.unwrap_or((0, 0));
     Ok(Type {
         elem: interval::int(requant.scale, lo.into(), hi.into()),
+        shape: x.shape.clone(),
+    })
+}
+
+pub(super) fn max_distance(scope: Scope<'_>, lookup: &MaxDistance, operands: &[Operand<'_>]) -> Inferred {
+    let x = operands[0].ty;
+    let int = integer(x)?;
+    last_axis(x)?;
+    if let Some(keep) = operands.get(1) {
+        mask(1, keep.ty)?;
+        if !keep.ty.shape.broadcasts_to(&x.shape) {
+            return Err(InferErrorKind::Broadcast {
+                left: x.shape.clone(),
+                right: keep.ty.shape.clone(),
+            });
+        }
+    }
+    let most = int.hi.saturating_sub(int.lo);
+    // What is masked out is 0.
+    let mut hull = operands.get(1).map(|_| (0, 0));
+    for name in super::source::expansions(scope, &lookup.table)? {
+        let table = scope.module.tables.get(&name);
+        let table = table.ok_or_else(|| InferErrorKind::Unknown {
+            what: "table",
+            name: name.clone(),
+        })?;
+        let (lo, hi) = table.domain();
+        if lo > 0 || hi < most {
+            return Err(InferErrorKind::Coverage {
+                table: name,
+                lo,
+                hi,
+                from: 0,
+                to: most,
+            });
+        }
+        let (min, max) = (i64::from(table.min()), i64::from(table.max()));
+        hull = Some(hull.map_or((min, max), |(a, b)| (a.min(min), b.max(max))));
+    }
+    let (lo, hi) = hull.unwrap_or((0, 0));
+    Ok(Type {
+        elem: interval::int(lookup.scale, lo.into(), hi.into()),
         shape: x.shape.clone(),
     })
 }

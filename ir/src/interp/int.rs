@@ -6,7 +6,7 @@ use crate::graph::Module;
 use crate::kernel::{self, KernelError};
 use crate::op::{BinaryOp, Op, PoolKind, ReduceKind, Rope};
 use crate::shape::Bindings;
-use crate::table::requant_input;
+use crate::table::{Table, requant_input};
 use crate::tensor::Tensor;
 
 type Ints = Tensor<i64>;
@@ -51,6 +51,13 @@ pub(super) fn compute(op: &Op, x: &[&Ints], module: &Module, bindings: &Bindings
                 None => all(op, looked_up),
             }
         }
+        Op::MaxDistance(lookup) => {
+            let name = lookup.table.expand(bindings).or_else(|e| fail(op, e.to_string()))?;
+            let Some(table) = module.tables.get(&name) else {
+                return fail(op, format!("there is no table `{name}`"));
+            };
+            max_distance(op, table, at(0)?, x.get(1).copied())
+        }
         Op::Recip { bits } => {
             let one = 1i64.checked_shl(*bits).filter(|one| *one > 0);
             all(op, at(0)?.map(|v| one.filter(|_| *v >= 0).map(|one| one / (*v).max(1))))
@@ -86,6 +93,28 @@ fn binary(op: BinaryOp, a: i64, b: i64) -> Option<i64> {
         BinaryOp::Min => Some(a.min(b)),
         BinaryOp::Div | BinaryOp::And => None,
     }
+}
+
+/// `T[m - t]` where the mask keeps the position; a row that keeps none has no maximum.
+fn max_distance(op: &Op, table: &Table, t: &Ints, keep: Option<&Ints>) -> Result<Ints, KernelError> {
+    let Some(width) = t.shape.last().copied() else {
+        return fail(op, "a scalar has no row");
+    };
+    let kept = keep.map(|mask| kernel::broadcast(mask, &t.shape)).transpose()?;
+    let kept = kept.map_or_else(|| vec![1; t.data.len()], |mask| mask.data);
+    let mut data = Vec::with_capacity(t.data.len());
+    for (row, kept) in t.data.chunks(width.max(1)).zip(kept.chunks(width.max(1))) {
+        let seen = row.iter().zip(kept).filter(|(_, k)| **k != 0).map(|(v, _)| *v);
+        let Some(most) = seen.max() else {
+            return fail(op, "a row of scores is masked out altogether");
+        };
+        data.extend(row.iter().zip(kept).map(|(v, k)| match k {
+            0 => Some(0),
+            _ => table.get(most.checked_sub(*v)?).map(i64::from),
+        }));
+    }
+    let shape = t.shape.clone();
+    all(op, Tensor { shape, data })
 }
 
 /// The greatest `r` with `r² · (S + eps) ≤ 2^(2·bits)` is the root of the quotient, rounded down twice.

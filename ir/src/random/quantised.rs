@@ -2,7 +2,7 @@
 
 use super::Maker;
 use crate::graph::{AbsSum, ValueId, Weight};
-use crate::op::{BinaryOp, Op, ReduceKind, Requant, Rope, RopeLayout};
+use crate::op::{BinaryOp, MaxDistance, Op, ReduceKind, Requant, Rope, RopeLayout};
 use crate::recipe::Template;
 use crate::shape::{Dim, Shape};
 use crate::table::{Table, requant_input};
@@ -151,6 +151,17 @@ impl Maker<'_> {
             axes: vec![last],
             keepdims: true,
         };
+        let most = int.hi.saturating_sub(int.lo);
+        if let Some(bits) = (1..=12).find(|bits| most < 1 << bits) {
+            let table = Table::tabulate(bits, 0, |v| 100 >> (v / 8).min(20))?;
+            let name = format!("distance {bits}");
+            self.g.module_mut().tables.insert(name.clone(), table.into());
+            let lookup = MaxDistance {
+                table: Template::literal(name),
+                scale: 0.25,
+            };
+            self.try_push(Op::MaxDistance(lookup), &[x]);
+        }
         let greatest = self.try_push(row(ReduceKind::Max), &[x])?;
         let distance = self.try_push(Op::Binary(BinaryOp::Sub), &[greatest, x])?;
         let shift = (0..30).find(|s| requant_input(int.hi - int.lo, *s) < 1 << 6)?;

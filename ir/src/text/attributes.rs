@@ -7,7 +7,9 @@ use super::print::{floats, ints};
 use super::string::{quote, sigil};
 use super::term::Term;
 use crate::graph::Region;
-use crate::op::{BinaryOp, Conv2d, Einsum, Literal, Op, Pool, PoolKind, ReduceKind, Repeat, Requant, Rope, RopeLayout};
+use crate::op::{
+    BinaryOp, Conv2d, Einsum, Literal, MaxDistance, Op, Pool, PoolKind, ReduceKind, Repeat, Requant, Rope, RopeLayout,
+};
 use crate::recipe::Template;
 use crate::shape::Shape;
 use crate::types::{Elem, Type};
@@ -43,6 +45,9 @@ pub(super) fn attributes(op: &Op) -> Vec<(&'static str, String)> {
         Op::Requant(Requant { shift, table, scale }) => {
             let table = quote(&table.to_string());
             vec![("shift", shift.to_string()), ("table", table), ("scale", hex(*scale))]
+        }
+        Op::MaxDistance(MaxDistance { table, scale }) => {
+            vec![("table", quote(&table.to_string())), ("scale", hex(*scale))]
         }
         Op::Recip { bits } => vec![("bits", bits.to_string())],
         Op::InvNorm { bits, eps, centred } => {
@@ -230,6 +235,10 @@ fn read(name: &str, w: &mut Written) -> Result<Op, String> {
         },
         "requant" => Op::Requant(Requant {
             shift: w.take("shift", Term::number)?,
+            table: Template::parse(&w.take("table", Term::string)?).map_err(|e| e.to_string())?,
+            scale: w.take("scale", Term::float)?,
+        }),
+        "max_distance" => Op::MaxDistance(MaxDistance {
             table: Template::parse(&w.take("table", Term::string)?).map_err(|e| e.to_string())?,
             scale: w.take("scale", Term::float)?,
         }),

@@ -274,7 +274,7 @@ fn agrees(found: &Type, inferred: &Type) -> bool {
 /// Invariants 13 and 14.
 fn occurs_in(op: &Op, stage: Stage) -> bool {
     match op {
-        Op::Requant(_) | Op::Recip { .. } | Op::InvNorm { .. } => stage == Stage::Quantised,
+        Op::Requant(_) | Op::MaxDistance(_) | Op::Recip { .. } | Op::InvNorm { .. } => stage == Stage::Quantised,
         Op::Binary(BinaryOp::Div)
         | Op::Table { .. }
         | Op::Softmax
@@ -305,6 +305,7 @@ fn improper_number(op: &Op) -> Option<&'static str> {
             Some("`eps`")
         }
         Op::Requant(requant) if !(requant.scale.is_finite() && requant.scale > 0.0) => Some("the scale"),
+        Op::MaxDistance(lookup) if !(lookup.scale.is_finite() && lookup.scale > 0.0) => Some("the scale"),
         Op::Rope(rope) if !rope.scale.is_finite() => Some("the scale"),
         Op::Pad { value, .. } if value.is_nan() => Some("the padding"),
         _ => None,

@@ -13,6 +13,7 @@
 
 mod operands;
 mod ops;
+mod precision;
 mod residual;
 mod scales;
 mod softmax;
@@ -27,6 +28,8 @@ use mlc_ir::{
 
 use super::PassError;
 use crate::plan::{QuantPlan, ValueRange, default_ranges};
+use precision::Precision;
+use scales::Scale;
 use table::Target;
 
 /// The module in the quantised stage.
@@ -39,10 +42,17 @@ pub fn quantise(module: &Module, plan: &QuantPlan) -> Result<Module, PassError> 
     }
     let mut out = Module::new(module.name.clone(), Stage::Quantised);
     out.dims = module.dims.clone();
+    if let Some(name) = module.states.keys().next() {
+        return Err(PassError::State(name.clone()));
+    }
+    let weight_bits = Precision::weights(module, plan);
     for (name, entry) in &module.entries {
         let ranges = default_ranges(module, name, entry, plan);
         let fixed = fixed(&entry.body);
-        let scales = scales::scales(entry, &ranges, &|id| fixed.contains(&id), plan.activation_max());
+        let precision = Precision::new(module, name, entry, plan, &ranges, &fixed);
+        let bits = plan.config.activation_bits;
+        let scales = scales::scales(entry, &ranges, &|id| fixed.contains(&id), &precision, bits);
+        drop(precision);
         let mut quantiser = Quantiser {
             module,
             entry,
@@ -54,6 +64,8 @@ pub fn quantise(module: &Module, plan: &QuantPlan) -> Result<Module, PassError> 
             activations: BTreeMap::new(),
             accumulators: BTreeSet::new(),
             looked_up: BTreeSet::new(),
+            squared: BTreeMap::new(),
+            weight_bits: &weight_bits,
         };
         quantiser.run()?;
         quantiser.g.finish();
@@ -86,6 +98,13 @@ enum Q {
     Weight(FixedTensor),
     /// A constant of equal elements.
     Scalar(f64),
+    /// A softmax that nothing has read yet: its numerators, and the inverse of their sum per row.
+    Shares {
+        /// `exp` of the distance to the row's maximum.
+        numerators: ValueId,
+        /// Length 1 on the last axis.
+        inverse: ValueId,
+    },
 }
 
 /// A weight or constant before quantisation, with the views applied to it.
@@ -106,7 +125,7 @@ struct Quantiser<'a, 'm> {
     entry: &'a Entry,
     plan: &'a QuantPlan,
     ranges: BTreeMap<ValueId, ValueRange>,
-    scales: Vec<f64>,
+    scales: Vec<Scale>,
     g: GraphBuilder<'m>,
     map: BTreeMap<ValueId, Q>,
     /// Requantised forms of values of the new entry.
@@ -115,6 +134,10 @@ struct Quantiser<'a, 'm> {
     accumulators: BTreeSet<ValueId>,
     /// Values of the new entry that are results of a lookup.
     looked_up: BTreeSet<ValueId>,
+    /// Real values that were committed anew to be squared.
+    squared: BTreeMap<ValueId, ValueId>,
+    /// Bits of weights that have others than the plan's.
+    weight_bits: &'a BTreeMap<String, u32>,
 }
 
 /// Names a layer in an error.
@@ -181,13 +204,12 @@ impl Quantiser<'_, '_> {
 
     /// Scale and range of the activation that stands for the real value `id`.
     fn target(&self, id: ValueId) -> Target {
-        let scale = self.scales[id.index()];
+        let Scale { scale, greatest } = self.scales[id.index()];
         let r = self
             .ranges
             .get(&id)
             .copied()
             .unwrap_or(ValueRange { lo: -1.0, hi: 1.0 });
-        let greatest = self.plan.activation_max();
         let q = |v: f64| (libm::rint(v / scale) as i64).clamp(-greatest, greatest);
         let (lo, hi) = (q(r.lo), q(r.hi));
         Target {
@@ -208,6 +230,13 @@ impl Quantiser<'_, '_> {
         match self.map.get(&id).cloned() {
             Some(Q::Value(v)) => Ok(v),
             Some(Q::Weight(w)) => self.weight(&w, &[], place),
+            Some(Q::Shares { numerators, inverse }) => {
+                let name = self.name(id).to_owned();
+                let product = self.g.named(name).mul(numerators, inverse)?;
+                self.accumulators.insert(product);
+                self.map.insert(id, Q::Value(product));
+                Ok(product)
+            }
             Some(Q::Scalar(v)) => {
                 let scale = if v == 0.0 { 1.0 } else { libm::fabs(v) };
                 self.constant(if v < 0.0 { -1 } else { i64::from(v > 0.0) }, scale)
@@ -239,7 +268,7 @@ impl Quantiser<'_, '_> {
     /// `value` at exactly the scale of the real value `id`.
     fn at_scale(&mut self, id: ValueId, place: &Place) -> Result<ValueId, PassError> {
         let value = self.value(id, place)?;
-        if !self.accumulators.contains(&value) && self.int(value, place)?.scale == self.scales[id.index()] {
+        if !self.accumulators.contains(&value) && self.int(value, place)?.scale == self.scales[id.index()].scale {
             return Ok(value);
         }
         self.activation(id, value, place)

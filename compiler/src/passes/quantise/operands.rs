@@ -50,7 +50,7 @@ impl Quantiser<'_, '_> {
                         Some(Q::Weight(w))
                     }
                     Q::Scalar(v) => Some(Q::Scalar(*v)),
-                    Q::Value(_) => None,
+                    Q::Value(_) | Q::Shares { .. } => None,
                 }
             }
             _ => None,
@@ -59,7 +59,12 @@ impl Quantiser<'_, '_> {
 
     /// A weight of a product, with the axes over which the product sums it.
     pub(super) fn weight(&mut self, w: &FixedTensor, summed: &[usize], place: &Place) -> Result<ValueId, PassError> {
-        let greatest = self.plan.weight_max();
+        let bits = self
+            .weight_bits
+            .get(&w.name)
+            .copied()
+            .unwrap_or(self.plan.config.weight_bits);
+        let greatest = (1i64 << (bits - 1)) - 1;
         let scale = if w.max_abs > 0.0 {
             w.max_abs / greatest as f64
         } else {
@@ -113,8 +118,11 @@ impl Quantiser<'_, '_> {
         let ty = Type::int(scale, -greatest, greatest, w.shape.clone());
         let mut name = w.name.clone();
         let mut n = 0;
-        while let Some(known) = self.g.module().weights.get(&name) {
-            if known.recipe == recipe && known.ty == ty && known.abs_sum == abs_sum {
+        while let Some(known) = self.g.module_mut().weights.get_mut(&name) {
+            // A weight that is tied is one weight, whatever sums one of its uses needs bounded.
+            let compatible = known.abs_sum.is_none() || abs_sum.is_none() || known.abs_sum == abs_sum;
+            if known.recipe == recipe && known.ty == ty && compatible {
+                known.abs_sum = known.abs_sum.take().or(abs_sum.clone());
                 break;
             }
             n += 1;

@@ -1,10 +1,16 @@
 //! One operation.
 
-use mlc_ir::{BinaryOp, Formula, Node, Op, PoolKind, ReduceKind, Repeat, ValueId};
+use mlc_ir::{BinaryOp, Einsum, Formula, Node, Op, PoolKind, ReduceKind, Repeat, Rope, ValueId};
 
 use super::super::PassError;
 use super::table::Target;
-use super::{Place, Q, Quantiser, residual};
+use super::{Place, Q, Quantiser, precision, residual};
+
+/// Bits of cosines and sines.
+const ROPE_BITS: u32 = 12;
+
+/// A value that is squared has at least this many steps on either side of 0.
+const LEAST_SQUARED: i64 = 63;
 
 /// Bits added below an activation's step where something finer is added to it.
 const FINER: i32 = 6;
@@ -21,6 +27,7 @@ impl Quantiser<'_, '_> {
         };
         let q = match self.fixed_tensor(node) {
             Some(q) => q,
+            None if node.op == Op::Softmax => self.softmax(node, &place)?,
             None => Q::Value(self.operation(node, result, &place)?),
         };
         self.map.insert(result, q);
@@ -33,7 +40,14 @@ impl Quantiser<'_, '_> {
         match &node.op {
             Op::Binary(op) => self.binary(*op, x(0), x(1), result, place),
             Op::Table { name: hint, formula } => self.function(x(0), formula, hint, result, place),
+            Op::Contract(einsum) if x(0) == x(1) => {
+                let value = self.squarable(x(0), einsum, place)?;
+                self.accumulate(node, &[value, value])
+            }
             Op::Contract(einsum) => {
+                if let Some(mean) = self.mean_by_shares(node, einsum, place)? {
+                    return Ok(mean);
+                }
                 let sides = [einsum.lhs(), einsum.rhs()];
                 let mut operands = Vec::with_capacity(2);
                 for (id, labels) in node.operands.iter().zip(sides) {
@@ -56,7 +70,15 @@ impl Quantiser<'_, '_> {
                 let value = self.factor(x(0), place)?;
                 self.accumulate(node, &[value])
             }
-            Op::Softmax if node.operands.len() == 1 => self.softmax(x(0), place),
+            Op::Rope(rope) => self.rope(node, rope, place),
+            Op::Embedding => {
+                let Some(Q::Weight(rows)) = self.map.get(&x(0)).cloned() else {
+                    return Err(place.fail("rows are looked up in a weight"));
+                };
+                let (rows, index) = (self.weight(&rows, &[], place)?, self.value(x(1), place)?);
+                self.accumulate(node, &[rows, index])
+            }
+            Op::Iota { .. } | Op::CausalMask { .. } => Ok(self.g.named(name).push(node.op.clone(), &[])?),
             Op::ArgMax => {
                 let value = self.value(x(0), place)?;
                 Ok(self.g.named(name).push(node.op.clone(), &[value])?)
@@ -103,7 +125,63 @@ impl Quantiser<'_, '_> {
         Ok(out)
     }
 
-    fn product_operand(&mut self, id: ValueId, summed: &[usize], place: &Place) -> Result<ValueId, PassError> {
+    /// A value whose squares are summed: as it is where its bounds leave room for the sum, else committed within what
+    /// was measured of it.
+    fn squarable(&mut self, id: ValueId, einsum: &Einsum, place: &Place) -> Result<ValueId, PassError> {
+        let dims = self.entry.ty(id).shape.0.clone();
+        let summed = einsum
+            .lhs()
+            .chars()
+            .zip(&dims)
+            .filter(|(c, _)| !einsum.out().contains(*c));
+        let count = summed.fold(1u64, |n, (_, d)| n.saturating_mul(precision::most(self.module, d)));
+        let limit = precision::square_limit(count);
+        let value = self.value(id, place)?;
+        if !self.accumulators.contains(&value) && self.int(value, place)?.max_abs() <= limit {
+            return Ok(value);
+        }
+        let range = self.ranges.get(&id).map_or(1.0, |r| r.lo.abs().max(r.hi.abs()));
+        let greatest = limit.min((1 << (self.plan.config.residual_bits - 1)) - 1);
+        if limit < LEAST_SQUARED {
+            return Err(PassError::Overflow {
+                layer: place.layer.clone(),
+                bound: i64::try_from(count)
+                    .unwrap_or(i64::MAX)
+                    .saturating_mul(LEAST_SQUARED * LEAST_SQUARED),
+                mend: format!("a sum of {count} squares leaves too few bits to each; normalise shorter rows"),
+                span: place.span.clone(),
+            });
+        }
+        let to = Target {
+            scale: if range > 0.0 { range / greatest as f64 } else { 1.0 },
+            lo: -greatest,
+            hi: greatest,
+        };
+        let name = format!("{}.squared", self.name(id));
+        let narrow = self.requantise(value, None, to, &name, "clamp", place)?;
+        self.squared.insert(id, narrow);
+        Ok(narrow)
+    }
+
+    /// Fixed-point rotation: exact, times `2^bits`.
+    fn rope(&mut self, node: &Node, rope: &Rope, place: &Place) -> Result<ValueId, PassError> {
+        let value = self.factor(node.operands[0], place)?;
+        let rope = Rope {
+            bits: ROPE_BITS,
+            ..rope.clone()
+        };
+        let out = self.g.named(place.layer.clone()).rope(rope, value)?;
+        self.accumulators.insert(out);
+        self.bounded(out, place)?;
+        Ok(out)
+    }
+
+    pub(super) fn product_operand(
+        &mut self,
+        id: ValueId,
+        summed: &[usize],
+        place: &Place,
+    ) -> Result<ValueId, PassError> {
         match self.map.get(&id).cloned() {
             Some(Q::Weight(w)) => self.weight(&w, summed, place),
             _ => self.factor(id, place),
@@ -134,7 +212,7 @@ impl Quantiser<'_, '_> {
     ) -> Result<ValueId, PassError> {
         let name = place.layer.clone();
         let side = |q: Option<&Q>| match q {
-            Some(Q::Value(_)) | None => (true, None),
+            Some(Q::Value(_) | Q::Shares { .. }) | None => (true, None),
             Some(Q::Weight(_)) => (false, None),
             Some(Q::Scalar(v)) => (false, Some(*v)),
         };
@@ -236,7 +314,11 @@ impl Quantiser<'_, '_> {
                 })
             }
             BinaryOp::Mul => {
-                let (x, y) = (self.factor(a, place)?, self.factor(b, place)?);
+                // A norm multiplies what it has squared.
+                let known = |id| self.squared.get(&id).copied();
+                let (narrow_a, narrow_b) = (known(a), known(b));
+                let x = narrow_a.map_or_else(|| self.factor(a, place), Ok)?;
+                let y = narrow_b.map_or_else(|| self.factor(b, place), Ok)?;
                 let out = self.g.named(name).mul(x, y)?;
                 self.accumulators.insert(out);
                 self.bounded(out, place)?;
@@ -248,7 +330,7 @@ impl Quantiser<'_, '_> {
                 let (num, den) = (self.target(a), self.target(b));
                 let quotient = self.target(result);
                 // 1/b at a scale such that the greatest quotient keeps its bits.
-                let greatest = self.plan.activation_max();
+                let greatest = self.scales[result.index()].greatest;
                 let most = quotient.scale * greatest as f64 / (num.scale * num.hi.max(-num.lo).max(1) as f64);
                 let to = Target {
                     scale: most / greatest as f64,
@@ -287,7 +369,11 @@ impl Quantiser<'_, '_> {
         }
         self.g.named(place.layer.clone());
         let params = self.g.begin_repeat(&repeat.index, repeat.count, &carried, &stacked)?;
-        let outside = (self.activations.clone(), self.accumulators.clone());
+        let outside = (
+            self.activations.clone(),
+            self.accumulators.clone(),
+            self.squared.clone(),
+        );
         let mut residuals = Vec::new();
         for (i, (param, id)) in params.iter().zip(&repeat.body.params).enumerate() {
             if i < repeat.carried {
@@ -304,7 +390,8 @@ impl Quantiser<'_, '_> {
                     }
                     None => {
                         let t = self.target(repeat.body.results[i]);
-                        (lo, hi) = (lo.min(t.lo), hi.max(t.hi));
+                        // The first value and the block before are two reads, whose bounds a circuit adds.
+                        (lo, hi) = (lo.min(0) + t.lo.min(0), hi.max(0) + t.hi.max(0));
                     }
                 }
                 self.g.widen(*param, lo, hi);
@@ -326,7 +413,7 @@ impl Quantiser<'_, '_> {
             results.push(value);
         }
         let inner = std::mem::replace(&mut self.accumulators, outside.1);
-        self.activations = outside.0;
+        (self.activations, self.squared) = (outside.0, outside.2);
         let last = self.g.end_repeat(&results)?;
         for (i, (id, value)) in node.results.iter().zip(last).enumerate() {
             // The last value of a residual stream sums all blocks.

@@ -8,7 +8,15 @@ use std::collections::BTreeMap;
 
 use mlc_ir::{BinaryOp, Elem, Entry, Op, PoolKind, ReduceKind, Region, ValueId};
 
+use super::precision::{Precision, Wish, square_limit};
 use crate::plan::ValueRange;
+
+/// A sum that may be this many times greater than what its group was measured to be is squared without a commitment of its
+/// own: one bit of precision for one lookup per element.
+const VIRTUAL_SLACK: f64 = 2.5;
+
+/// Steps by which the rounded bounds of the terms of a sum may exceed the real ones.
+const SQUARE_ROUNDING: i64 = 8;
 
 /// Union-find over values.
 struct Groups(Vec<u32>);
@@ -30,13 +38,21 @@ impl Groups {
     }
 }
 
+/// Scale of a value, and the greatest integer of an activation at it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Scale {
+    pub(super) scale: f64,
+    pub(super) greatest: i64,
+}
+
 /// The scale of every real value of an entry. `fixed`: weights and constants, which take the scale of what they meet.
-pub(crate) fn scales(
+pub(super) fn scales(
     entry: &Entry,
     ranges: &BTreeMap<ValueId, ValueRange>,
     fixed: &dyn Fn(ValueId) -> bool,
-    greatest: i64,
-) -> Vec<f64> {
+    precision: &Precision<'_>,
+    bits: u32,
+) -> Vec<Scale> {
     let mut groups = Groups((0..entry.values.len() as u32).collect());
     join_region(&entry.body, &mut groups, fixed);
     let mut most = vec![0f64; entry.values.len()];
@@ -50,14 +66,29 @@ pub(crate) fn scales(
             most[group] = most[group].max(r.lo.abs()).max(r.hi.abs());
         }
     }
+    let mut wishes = vec![Wish { asked: false, bits }; entry.values.len()];
+    for (id, wish) in &precision.wishes {
+        let group = groups.find(*id);
+        wishes[group] = wishes[group].max(*wish);
+    }
+    // Where a sum is squared as it is, its terms leave room for the sum of squares; a sum far wider than what was measured
+    // of it is committed for that instead, and leaves the group alone.
+    let mut least = vec![0f64; entry.values.len()];
+    for (id, count) in &precision.squared {
+        let bound = precision.uncommitted(*id);
+        let group = groups.find(*id);
+        if bound <= VIRTUAL_SLACK * most[group] {
+            least[group] = least[group].max(bound / (square_limit(*count) - SQUARE_ROUNDING) as f64);
+        }
+    }
     (0..entry.values.len())
         .map(|i| {
-            let m = most[groups.find(ValueId(i as u32))];
-            if m > 0.0 {
-                m / greatest as f64
-            } else {
-                1.0 / greatest as f64
-            }
+            let group = groups.find(ValueId(i as u32));
+            let m = if most[group] > 0.0 { most[group] } else { 1.0 };
+            let greatest = (1i64 << (wishes[group].bits - 1)) - 1;
+            let scale = (m / greatest as f64).max(least[group]);
+            let greatest = (libm::ceil(m / scale) as i64).clamp(1, greatest);
+            Scale { scale, greatest }
         })
         .collect()
 }

@@ -1,53 +1,168 @@
 //! Softmax over the last axis in integers.
 //!
-//! Scores `t` at `softmax_bits`; their exact row maximum `m`; `e = exp(-(m - t))` and `1 / Σ e` by tables; their product.
-//! The greatest `e` of a row is exactly `E`, the integer that stands for 1, so `E ≤ Σ e ≤ n·E` bounds the reciprocal.
+//! Scores `t` are the accumulator with bits dropped and nothing else, so that the distance `m - t` to the row's maximum is
+//! one of table indices; `e = exp(m - t)` is the lookup that proves the maximum, too ([`Op::MaxDistance`]), 0 where the mask
+//! hides a position. The greatest `e` of a row is exactly `one`, the integer that stands for 1, so `one ≤ Σ e ≤ n·one`
+//! bounds the inverse of the sum.
+//!
+//! **Normalising.** Where the softmax only weighs values of at most [`FEW`] positions (attention), these are summed
+//! with the numerators and the sum is multiplied by the inverse: no share is ever committed. Else `p = e · (1 / Σ e)` is,
+//! with [`SHARE_BITS`](super::precision::SHARE_BITS).
 
-use mlc_ir::{Formula, ReduceKind, ValueId};
+use mlc_ir::table::{MAX_TABLE_BITS, requant_input};
+use mlc_ir::{Einsum, Formula, MaxDistance, Node, Op, ReduceKind, Requant, Table, Template, ValueId};
 
 use super::super::PassError;
 use super::table::Target;
-use super::{Place, Quantiser};
+use super::{Place, Q, Quantiser, precision};
 
-/// The integer that stands for 1 in exponentials and reciprocals.
+/// The integer that stands for 1 in numerators, where sums leave room for it.
 const ONE: i64 = 4095;
 
+/// The integer that stands for 1 in inverses of sums that are multiplied by numerators, and by sums of values.
+const INVERSE_ONE: [i64; 2] = [32767, 8191];
+
+/// Greatest number of positions whose mean is normalised after it is summed: the sum has to be requantised for all row
+/// sums between 1 and this many times 1, and loses as many steps.
+const FEW: u64 = 128;
+
 impl Quantiser<'_, '_> {
-    /// Softmax of the real value `x`; an accumulator at scale `1 / (ONE · ONE)`.
-    pub(super) fn softmax(&mut self, x: ValueId, place: &Place) -> Result<ValueId, PassError> {
+    /// Softmax of the first operand, masked by the second.
+    pub(super) fn softmax(&mut self, node: &Node, place: &Place) -> Result<Q, PassError> {
+        let x = node.operands[0];
+        let mask = node.operands.get(1).map(|id| self.value(*id, place)).transpose()?;
         let value = self.value(x, place)?;
         let axis = self.g.ty(value).shape.rank() - 1;
+        let positions = self
+            .g
+            .ty(value)
+            .shape
+            .0
+            .last()
+            .map_or(1, |d| precision::most(self.module, d));
         let name = &place.layer;
-        let greatest = (1i64 << (self.plan.config.softmax_bits - 1)) - 1;
         let range = self.ranges.get(&x).copied();
         let most = range.map_or(1.0, |r| r.lo.abs().max(r.hi.abs()));
-        let scores = Target {
-            scale: if most > 0.0 { most / greatest as f64 } else { 1.0 },
-            lo: -greatest,
-            hi: greatest,
+        let step = 2.0 * most / libm::ldexp(1.0, self.plan.config.softmax_bits as i32);
+        let t = self.dropped(value, step, MAX_TABLE_BITS - 1, &format!("{name}.scores"), place)?;
+        let int = self.int(t, place)?;
+
+        // As much as Σ e·v and Σ e leave room for.
+        let room = mlc_ir::INT_LIMIT / 2 / 128;
+        let one = ONE.min((room / i64::try_from(positions).unwrap_or(i64::MAX)).max(1));
+        if one < 255 {
+            return Err(place.fail(format!(
+                "a softmax over {positions} positions leaves less than 8 bits to each; declare a smaller maximum"
+            )));
+        }
+        let bits = u64::BITS - (int.hi - int.lo).unsigned_abs().leading_zeros();
+        let exp = |d: i64| libm::rint(one as f64 * libm::exp(-(d as f64) * int.scale)) as i32;
+        let table = Table::tabulate(bits.max(1), 0, exp);
+        let table = table.ok_or_else(|| place.fail("its scores have more than 16 bits"))?;
+        let lookup = MaxDistance {
+            table: Template::literal(self.table(table, "exp")),
+            scale: 1.0 / one as f64,
         };
-        let t = self.requantise(value, None, scores, &format!("{name}.scores"), "scores", place)?;
-        let m = self
-            .g
-            .named(format!("{name}.max"))
-            .reduce(ReduceKind::Max, &[axis], true, t)?;
-        let d = self.g.named(format!("{name}.below")).sub(m, t)?;
-        let unit = Target {
-            scale: 1.0 / ONE as f64,
-            lo: 0,
-            hi: ONE,
-        };
-        // Below 0 no difference occurs; the table holds 1 there.
-        let exp = (-Formula::x().max(0.0)).exp();
-        let e = self.requantise(d, Some(&exp), unit, &format!("{name}.exp"), "exp", place)?;
+        let e = self.g.named(format!("{name}.exp")).max_distance(lookup, t, mask)?;
+        self.looked_up.insert(e);
         let sum = self
             .g
             .named(format!("{name}.sum"))
             .reduce(ReduceKind::Sum, &[axis], true, e)?;
+        let few = positions <= FEW;
+        let greatest = INVERSE_ONE[usize::from(few)];
+        let unit = Target {
+            scale: 1.0 / greatest as f64,
+            lo: 0,
+            hi: greatest,
+        };
         let reciprocal = 1.0 / Formula::x().max(1.0);
-        let r = self.requantise(sum, Some(&reciprocal), unit, &format!("{name}.recip"), "recip", place)?;
-        let p = self.g.named(name.clone()).mul(e, r)?;
-        self.accumulators.insert(p);
-        Ok(p)
+        let inverse = self.requantise(
+            sum,
+            Some(&reciprocal),
+            unit,
+            &format!("{name}.inverse"),
+            "inverse",
+            place,
+        )?;
+        Ok(Q::Shares { numerators: e, inverse })
+    }
+
+    /// `value >> s` for the greatest `s` with buckets no wider than `step`, or the least for which at most `bits` bits
+    /// are left: every integer within its bounds, unchanged but for the bits dropped.
+    pub(super) fn dropped(
+        &mut self,
+        value: ValueId,
+        step: f64,
+        bits: u32,
+        name: &str,
+        place: &Place,
+    ) -> Result<ValueId, PassError> {
+        let int = self.int(value, place)?;
+        self.bounded(value, place)?;
+        // Circuits bound products symmetrically.
+        let bound = int.max_abs();
+        let span = |s: u32| requant_input(bound, s) - requant_input(-bound, s);
+        let fits = |s: u32| span(s) < 1 << bits;
+        let least = (0..30).find(|s| fits(*s)).unwrap_or(29);
+        let shift = (least..30)
+            .rev()
+            .find(|s| libm::ldexp(int.scale, *s as i32) <= step && span(*s) >= 2)
+            .unwrap_or(least);
+        let bits = (u64::BITS - span(shift).unsigned_abs().leading_zeros()).max(1);
+        let (lo, hi) = (requant_input(-bound, shift), requant_input(bound, shift));
+        let table = Table::tabulate(bits, -lo, |v| v.clamp(lo, hi) as i32);
+        let table = table.ok_or_else(|| place.fail("a value of more than 16 bits"))?;
+        let requant = Requant {
+            shift,
+            table: Template::literal(self.table(table, "id")),
+            scale: libm::ldexp(int.scale, shift as i32),
+        };
+        let out = self.g.named(name).requant(requant, value)?;
+        self.looked_up.insert(out);
+        Ok(out)
+    }
+
+    /// The contraction of a softmax with values over its last axis, normalised afterwards: `(Σ e·v) · (1 / Σ e)`.
+    pub(super) fn mean_by_shares(
+        &mut self,
+        node: &Node,
+        einsum: &Einsum,
+        place: &Place,
+    ) -> Result<Option<ValueId>, PassError> {
+        let sides = [einsum.lhs(), einsum.rhs()];
+        for i in 0..2 {
+            let Some(Q::Shares { numerators, inverse }) = self.map.get(&node.operands[i]).cloned() else {
+                continue;
+            };
+            let (labels, others) = (sides[i], sides[1 - i]);
+            let rows = labels.char_indices().next_back().map_or("", |(at, _)| &labels[..at]);
+            let last = self.g.ty(numerators).shape.0.last();
+            let few = last.is_some_and(|d| precision::most(self.module, d) <= FEW);
+            let is_mean =
+                einsum.contracted().eq(labels.chars().next_back()) && rows.chars().all(|c| einsum.out().contains(c));
+            if !few || !is_mean || matches!(self.map.get(&node.operands[1 - i]), Some(Q::Shares { .. })) {
+                continue;
+            }
+            let values = self.product_operand(node.operands[1 - i], &[], place)?;
+            let fail = |e: mlc_ir::EinsumError| place.fail(e.to_string());
+            let sum = Einsum::parse(&format!("{labels},{others}->{}", einsum.out())).map_err(fail)?;
+            let name = &place.layer;
+            let sum = self
+                .g
+                .named(format!("{name}.weighted"))
+                .push(Op::Contract(sum), &[numerators, values])?;
+            let sum = self.dropped(sum, 0.0, MAX_TABLE_BITS, &format!("{name}.weighted.q"), place)?;
+            let shape = self.g.ty(inverse).shape.0.clone();
+            let rows_of = mlc_ir::Shape(shape[..shape.len() - 1].to_vec());
+            let inverse = self.g.reshape(inverse, rows_of)?;
+            let out = einsum.out();
+            let scale = Einsum::parse(&format!("{out},{rows}->{out}")).map_err(fail)?;
+            let mean = self.g.named(name.clone()).push(Op::Contract(scale), &[sum, inverse])?;
+            self.accumulators.insert(mean);
+            self.bounded(mean, place)?;
+            return Ok(Some(mean));
+        }
+        Ok(None)
     }
 }

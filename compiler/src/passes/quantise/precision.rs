@@ -1,0 +1,216 @@
+//! How many bits each value gets.
+//!
+//! Values have the plan's activation bits, but for the few that are read as they are over many layers, or are one factor of
+//! a single product, where more bits cost nothing:
+//!
+//! - a residual stream between norms, what a norm reads, and its inverse roots (`residual_bits`);
+//! - what a gain multiplies (`residual_bits`), what a rotary embedding turns (two bits more than its result);
+//! - shares of a softmax, which are small next to 1 ([`SHARE_BITS`]).
+//!
+//! An annotation on any value of a group decides for the group. Groups whose values are squared are cut to what keeps the
+//! sum of squares below the limit ([`square_limit`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mlc_ir::{BinaryOp, Dim, Elem, Entry, INT_LIMIT, Module, Node, Op, Region, ValueId};
+
+use super::residual;
+use crate::passes::expand_norm::INVERSE_ROOT;
+use crate::plan::{QuantPlan, ValueRange};
+
+/// Bits of the shares of a softmax, sign included, where they are committed.
+pub(super) const SHARE_BITS: u32 = 13;
+
+/// Bits of weights that are looked up or multiplied elementwise, sign included: no sum makes their bounds grow.
+pub(super) const ELEMENTWISE_WEIGHT_BITS: u32 = 12;
+
+/// Bits that a value wants, and whether an annotation says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Wish {
+    pub(super) asked: bool,
+    pub(super) bits: u32,
+}
+
+/// What is known of an entry before any scale is chosen.
+pub(super) struct Precision<'a> {
+    module: &'a Module,
+    plan: &'a QuantPlan,
+    ranges: &'a BTreeMap<ValueId, ValueRange>,
+    fixed: &'a BTreeSet<ValueId>,
+    definitions: BTreeMap<ValueId, &'a Node>,
+    /// Carried values of regions: first value, how often, what is added (once: what the next value is).
+    carried: BTreeMap<ValueId, (ValueId, u64, Vec<ValueId>)>,
+    pub(super) wishes: BTreeMap<ValueId, Wish>,
+    /// Squared values, with the number of squares in a sum.
+    pub(super) squared: Vec<(ValueId, u64)>,
+}
+
+/// Greatest integer whose `count` squares sum to less than what a requantisation takes.
+pub(super) fn square_limit(count: u64) -> i64 {
+    ((INT_LIMIT as u64 / 2 - 1) / count.max(1)).isqrt() as i64
+}
+
+/// Greatest value of a dimension.
+pub(super) fn most(module: &Module, dim: &Dim) -> u64 {
+    let runtime = dim.terms().map(|(name, k)| {
+        let max = module.dims.get(name).map_or(1, |range| range.max);
+        i64::try_from(max).unwrap_or(i64::MAX).saturating_mul(k)
+    });
+    let sum = runtime.fold(dim.constant(), i64::saturating_add);
+    u64::try_from(sum).unwrap_or(0).max(1)
+}
+
+impl<'a> Precision<'a> {
+    pub(super) fn new(
+        module: &'a Module,
+        name: &str,
+        entry: &'a Entry,
+        plan: &'a QuantPlan,
+        ranges: &'a BTreeMap<ValueId, ValueRange>,
+        fixed: &'a BTreeSet<ValueId>,
+    ) -> Self {
+        let mut out = Precision {
+            module,
+            plan,
+            ranges,
+            fixed,
+            definitions: BTreeMap::new(),
+            carried: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+            squared: Vec::new(),
+        };
+        out.region(entry, &entry.body);
+        for (i, value) in entry.values.iter().enumerate() {
+            if let Some(bits) = plan.asked.value_bits.get(&format!("{name}.{}", value.name)) {
+                out.wish(
+                    ValueId(i as u32),
+                    Wish {
+                        asked: true,
+                        bits: *bits,
+                    },
+                );
+            }
+        }
+        out
+    }
+
+    fn wish(&mut self, id: ValueId, wish: Wish) {
+        let slot = self.wishes.entry(id).or_insert(wish);
+        *slot = (*slot).max(wish);
+    }
+
+    fn wants(&mut self, id: ValueId, bits: u32) {
+        self.wish(id, Wish { asked: false, bits });
+    }
+
+    fn region(&mut self, entry: &'a Entry, region: &'a Region) {
+        let fine = self.plan.config.residual_bits;
+        for node in &region.nodes {
+            for id in &node.results {
+                self.definitions.insert(*id, node);
+            }
+            let Some(result) = node.results.first().copied() else {
+                continue;
+            };
+            match &node.op {
+                Op::Contract(einsum) if node.operands[0] == node.operands[1] => {
+                    let dims = &entry.ty(node.operands[0]).shape.0;
+                    let count = einsum
+                        .lhs()
+                        .chars()
+                        .zip(dims)
+                        .filter(|(c, _)| !einsum.out().contains(*c))
+                        .fold(1u64, |n, (_, d)| n.saturating_mul(most(self.module, d)));
+                    self.squared.push((node.operands[0], count));
+                    self.wants(node.operands[0], fine);
+                }
+                Op::Table { name, .. } if name == INVERSE_ROOT => self.wants(result, fine),
+                Op::Reshape(_) if self.is_inverse_root(node.operands[0]) => self.wants(result, fine),
+                Op::Binary(BinaryOp::Mul) if entry.ty(node.operands[1]).shape.rank() > 0 => {
+                    let (a, b) = (node.operands[0], node.operands[1]);
+                    for (x, w) in [(a, b), (b, a)] {
+                        if self.fixed.contains(&w) && !self.fixed.contains(&x) {
+                            self.wants(x, fine);
+                        }
+                    }
+                }
+                Op::Rope(_) => self.wants(node.operands[0], self.plan.config.activation_bits + 2),
+                Op::Softmax => self.wants(result, SHARE_BITS),
+                Op::Repeat(repeat) => {
+                    for i in 0..repeat.carried {
+                        let (count, added) = match residual::increments(&repeat.body, i) {
+                            Some(added) => (repeat.count, added),
+                            None => (1, vec![repeat.body.results[i]]),
+                        };
+                        let param = repeat.body.params[i];
+                        self.carried.insert(param, (node.operands[i], count, added));
+                    }
+                    self.region(entry, &repeat.body);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn is_inverse_root(&self, id: ValueId) -> bool {
+        let node = self.definitions.get(&id);
+        node.is_some_and(|n| matches!(&n.op, Op::Table { name, .. } if name == INVERSE_ROOT))
+    }
+
+    fn range(&self, id: ValueId) -> f64 {
+        self.ranges.get(&id).map_or(1.0, |r| r.lo.abs().max(r.hi.abs()))
+    }
+
+    /// Greatest magnitude, in real units, of the integers that stand for `id` without a lookup of its own: a sum is as
+    /// great as its terms together, whatever range was measured for it.
+    pub(super) fn uncommitted(&self, id: ValueId) -> f64 {
+        if let Some((first, count, added)) = self.carried.get(&id) {
+            let each: f64 = added.iter().map(|f| self.range(*f)).sum();
+            return self.uncommitted(*first) + *count as f64 * each;
+        }
+        let own = self.range(id);
+        let Some(node) = self.definitions.get(&id) else {
+            return own;
+        };
+        let term = |i: usize| self.uncommitted(node.operands[i]);
+        match &node.op {
+            Op::Binary(BinaryOp::Add | BinaryOp::Sub) if !node.operands.iter().any(|id| self.fixed.contains(id)) => {
+                term(0) + term(1)
+            }
+            Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) => term(0),
+            _ => own,
+        }
+    }
+
+    /// Bits of every weight that is looked up or multiplied elementwise somewhere: more than those of contractions.
+    pub(super) fn weights(module: &Module, plan: &QuantPlan) -> BTreeMap<String, u32> {
+        let mut out = BTreeMap::new();
+        for entry in module.entries.values() {
+            let nodes = entry.all_nodes();
+            let mut names: BTreeMap<ValueId, &str> = BTreeMap::new();
+            for node in &nodes {
+                let view = matches!(
+                    node.op,
+                    Op::Reshape(_) | Op::Transpose(_) | Op::Slice { .. } | Op::Broadcast(_)
+                );
+                let name = match &node.op {
+                    Op::Weight(name) => Some(name.as_str()),
+                    _ if view => names.get(&node.operands[0]).copied(),
+                    _ => None,
+                };
+                if let (Some(name), Some(id)) = (name, node.results.first()) {
+                    names.insert(*id, name);
+                }
+                let elementwise = matches!(node.op, Op::Embedding | Op::Binary(BinaryOp::Mul));
+                let real = node.results.iter().all(|id| entry.ty(*id).elem == Elem::Real);
+                for name in node.operands.iter().filter_map(|id| names.get(id)) {
+                    if elementwise && real {
+                        out.insert((*name).to_owned(), ELEMENTWISE_WEIGHT_BITS.max(plan.config.weight_bits));
+                    }
+                }
+            }
+        }
+        out.extend(plan.asked.weight_bits.iter().map(|(name, bits)| (name.clone(), *bits)));
+        out
+    }
+}
