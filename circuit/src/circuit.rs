@@ -17,6 +17,8 @@ pub struct Circuit {
     pub tables: Vec<Table>,
     /// Committed weights, shared by all entries.
     pub weights: Vec<Weight>,
+    /// Public tensors that are part of the circuit, shared by all entries.
+    pub constants: Vec<Constant>,
     /// Ways to run the model (for most models one, `main`).
     pub entries: Vec<Entry>,
 }
@@ -35,6 +37,17 @@ pub struct Weight {
     pub bits: u8,
     /// For each outer index, Σ_k |w| is at most this; proved at setup where it says more than `bits` does.
     pub column_sum: u64,
+}
+
+/// A public integer tensor, covered by the circuit's digest (the cosines of a rotary embedding).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constant {
+    /// The name shown to users.
+    pub name: String,
+    /// Lengths of the axes.
+    pub axes: Vec<u32>,
+    /// Row-major values (`|value| < 2^30`).
+    pub values: Vec<i32>,
 }
 
 /// One way to run the model.
@@ -122,18 +135,64 @@ pub struct Segment {
     pub ranged: bool,
 }
 
-/// A linear form's term: `coefficient · segment[access(x)]`.
+/// What a linear form's term reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FormSource {
+    /// The cells of a committed tensor.
+    Segment(u16),
+    /// A mask in the statement: a public input of 0 and 1, 1 where a position is hidden. Outside it reads 0.
+    Input(u16),
+    /// A mask known from the indices: see [`Causal`]. Its access is empty.
+    Causal(Causal),
+}
+
+/// The mask of causal attention: 1, *hidden*, where `col > row + offset`, or, with a window, `col <= row + offset -
+/// window`. So `window` columns up to and including `row + offset` are visible.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Causal {
+    /// The site's axis of queries.
+    pub row: u8,
+    /// The site's axis of keys.
+    pub col: u8,
+    /// Index of the first query among the keys.
+    pub offset: Len,
+    /// Number of visible keys, at least 1; all earlier ones if absent.
+    pub window: Option<u32>,
+}
+
+impl Causal {
+    /// The visible columns of a row, where the offset is `offset` and there are `cols` columns.
+    pub fn visible(&self, row: usize, offset: usize, cols: usize) -> core::ops::Range<usize> {
+        let end = row.saturating_add(offset).saturating_add(1);
+        let start = self.window.map_or(0, |w| end.saturating_sub(w as usize));
+        start.min(cols)..end.min(cols)
+    }
+}
+
+/// A linear form's term: `coefficient · source[access(x)]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FormTerm {
     /// Factor.
     pub coefficient: i32,
-    /// The committed tensor.
-    pub segment: u16,
-    /// From the site's axes to the segment's cells.
+    /// What is read.
+    pub source: FormSource,
+    /// From the site's axes to the source's cells.
     pub access: Access,
 }
 
-/// A lookup whose index `Σ terms` is virtual.
+impl FormTerm {
+    /// The committed tensor, unless the term is a mask.
+    pub fn segment(&self) -> Option<u16> {
+        match self.source {
+            FormSource::Segment(s) => Some(s),
+            FormSource::Input(_) | FormSource::Causal(_) => None,
+        }
+    }
+}
+
+/// A lookup whose index `Σ terms` is virtual: `maximum - compared`, and for a masked maximum `+ 2^(b+1) · mask` for each
+/// of up to three masks, with maximum and compared cells in `[0, 2^b)`. A visible position has its index in `[0, 2^b)`, a
+/// hidden one above, where all columns of the table are 0 (docs/protocol/relations.md).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtualSite {
     /// The name shown to users.
@@ -142,10 +201,25 @@ pub struct VirtualSite {
     pub axes: Vec<Len>,
     /// The table.
     pub table: u16,
-    /// The index.
+    /// The index: `+1 · maximum`, `-1 · compared`, then the masks.
     pub index: Vec<FormTerm>,
     /// As in [`Segment::ranged`].
     pub ranged: bool,
+}
+
+impl VirtualSite {
+    /// The maximum and the tensor compared with it; `None` only for a site that is malformed.
+    pub fn compared(&self) -> Option<[u16; 2]> {
+        match &self.index[..] {
+            [m, t, ..] => Some([m.segment()?, t.segment()?]),
+            _ => None,
+        }
+    }
+
+    /// The masks: the terms after maximum and compared tensor.
+    pub fn masks(&self) -> &[FormTerm] {
+        self.index.get(2..).unwrap_or_default()
+    }
 }
 
 /// A set of lookups.
@@ -162,6 +236,8 @@ pub enum SiteRef {
 pub enum Source {
     /// A public input.
     Input(u16),
+    /// A constant of the circuit.
+    Constant(u16),
     /// Column `column` of the table at the looked-up keys.
     Lookup {
         /// The lookups.
@@ -191,6 +267,44 @@ pub struct Reads {
     pub read: Read,
 }
 
+/// What selects the index of one outer axis of a weight.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outer {
+    /// `x[axis] + offset`; the weight's axis may be longer (a table of positions).
+    Axis {
+        /// The output axis.
+        axis: u8,
+        /// Index at which the output axis starts.
+        offset: Len,
+    },
+    /// `input[x[axes]]`: the row of an embedding. The input is public, its range lies within the weight's axis, and its
+    /// axes are those listed.
+    Selected {
+        /// The public input.
+        input: u16,
+        /// One output axis per axis of the input.
+        axes: Vec<u8>,
+    },
+}
+
+impl Outer {
+    /// `x[axis]`.
+    pub fn axis(axis: u8) -> Self {
+        Self::Axis {
+            axis,
+            offset: Len::fixed(0),
+        }
+    }
+
+    /// The output axes used.
+    pub fn axes(&self) -> &[u8] {
+        match self {
+            Self::Axis { axis, .. } => core::slice::from_ref(axis),
+            Self::Selected { axes, .. } => axes,
+        }
+    }
+}
+
 /// A factor of a product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operand {
@@ -198,13 +312,12 @@ pub enum Operand {
     One,
     /// A sum of reads; iterations are `out ++ group`.
     Reads(Vec<Read>),
-    /// A weight; its outer axes are the listed iteration axes, its contraction axis the flattened group, or the last
-    /// shared axis when the group is empty.
+    /// A weight; its contraction axis is the flattened group, or the last shared axis when the group is empty.
     Weight {
         /// The weight.
         weight: u16,
-        /// Output axes that index its outer axes, in order.
-        outer: Vec<u8>,
+        /// What selects each of its outer axes, in order.
+        outer: Vec<Outer>,
     },
 }
 
@@ -256,9 +369,10 @@ pub enum Step {
     /// digit last: each digit but the last is reduced modulo the ratio of neighbouring coefficients. Writes outputs
     /// whole.
     Equation(u16),
-    /// `max_cells[x] = max over the site's trailing axes of source[…]`, for a site whose index is `max - source`.
+    /// `max_cells[x] = max over the site's trailing axes of source[…]`, for a site whose index is `max - source`; hidden
+    /// positions do not count, and each maximum needs one that is not hidden.
     Max {
-        /// The site; its index is `+1 · maximum`, `-1 · source`, in this order.
+        /// The site; its index is `+1 · maximum`, `-1 · source`, in this order, then the masks.
         site: u16,
     },
     /// Runs `steps` for `l = 0 .. count` at index `l` of every output axis 0.

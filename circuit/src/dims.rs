@@ -39,6 +39,14 @@ impl Len {
         }
     }
 
+    /// The largest length at dimensions up to the given maxima; saturates, and unknown dimensions count as 0.
+    pub fn most(&self, dims: &[RuntimeDim]) -> u64 {
+        self.per_dim.iter().fold(u64::from(self.constant), |n, &(d, k)| {
+            let max = dims.get(d as usize).map_or(0, |d| d.max);
+            n.saturating_add(u64::from(max).saturating_mul(k.into()))
+        })
+    }
+
     /// The length at given dimensions; `None` when a dimension is missing or the length passes 2^31.
     pub fn at(&self, dims: &[u32]) -> Option<usize> {
         let mut n = self.constant as u64;

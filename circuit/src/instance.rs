@@ -9,7 +9,10 @@
 
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
-use crate::{Access, AxisMap, BlockLayout, Circuit, Entry, Equation, Len, Operand, SiteRef, Source, Table, bits_for};
+use crate::{
+    Access, AxisMap, BlockLayout, Circuit, Entry, Equation, FormSource, Len, Operand, Outer, SiteRef, Source, Table,
+    bits_for,
+};
 
 /// Why a circuit cannot be instantiated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,6 +121,8 @@ const MAX_CELLS: usize = 1 << 28;
 const MAX_LEAVES: usize = 1 << 30;
 /// Most work that one coordinate of an access, or one pass of a functional's core over blocks, may cost a verifier.
 const MAX_WORK: usize = 1 << 27;
+/// Most work that all public sources of an entry (inputs, constants, masks, selections) may cost a verifier.
+const MAX_PUBLIC_WORK: usize = 1 << 32;
 
 fn shape(name: &str, axes: &[Len], dims: &[u32]) -> Result<Vec<usize>, InstanceError> {
     let err = || InstanceError::Size { name: name.into() };
@@ -128,6 +133,29 @@ fn shape(name: &str, axes: &[Len], dims: &[u32]) -> Result<Vec<usize>, InstanceE
         .ok_or_else(err)?;
     let size = lens.iter().try_fold(1usize, |a, &n| a.checked_mul(n)).ok_or_else(err)?;
     if size > MAX_CELLS { Err(err()) } else { Ok(lens) }
+}
+
+/// What it costs to push a weighting with these core lengths onto every cell of a tensor of `shape`.
+fn push_work(access: &Access, lens: &[usize], cores: &[usize], shape: &[usize]) -> usize {
+    let mut size = cores.iter().copied().fold(1, usize::saturating_mul);
+    let mut work = 0usize;
+    for (i, (&n, &core)) in lens.iter().zip(cores).enumerate() {
+        if !access.uses(i as u8) {
+            work = work.saturating_add(size).saturating_add(n);
+            size = size.checked_div(core).unwrap_or(0);
+        }
+    }
+    for (m, &n) in access.axes.iter().zip(shape) {
+        let over = |of: &[usize]| m.iters().iter().map(|&i| of[i as usize]).fold(1, usize::saturating_mul);
+        let own = match m {
+            AxisMap::Before { .. } => over(lens).saturating_mul(n),
+            AxisMap::Affine { .. } => over(lens),
+        };
+        let rest = size.checked_div(over(cores)).unwrap_or(0);
+        size = rest.saturating_mul(n);
+        work = work.saturating_add(rest.saturating_mul(own)).saturating_add(size);
+    }
+    work
 }
 
 fn align(at: usize, block_bits: u32) -> usize {
@@ -392,13 +420,83 @@ impl<'c> Instance<'c> {
         for s in &self.entry.sites {
             let shape = self.lens(&s.axes);
             for t in &s.index {
-                within(
-                    &s.name,
-                    &t.access,
-                    &shape,
-                    odd(&shape),
-                    &self.segments[t.segment as usize].shape,
-                )?;
+                if let Some(segment) = t.segment() {
+                    within(
+                        &s.name,
+                        &t.access,
+                        &shape,
+                        odd(&shape),
+                        &self.segments[segment as usize].shape,
+                    )?;
+                }
+            }
+        }
+        self.check_public_cost()
+    }
+
+    /// Refuses instances whose public sources are too costly to evaluate: inputs and constants are read cell by cell.
+    fn check_public_cost(&self) -> Result<(), InstanceError> {
+        let mut total = 0usize;
+        let mut spend = |name: &String, work: usize| {
+            total = total.saturating_add(work);
+            if work > MAX_WORK || total > MAX_PUBLIC_WORK {
+                Err(InstanceError::Size { name: name.clone() })
+            } else {
+                Ok(())
+            }
+        };
+        let public = |s: Source| matches!(s, Source::Input(_) | Source::Constant(_));
+        for e in &self.entry.equations {
+            let read = |access: &Access, source: Source, group: &[Len]| {
+                let lens = self.lens(&e.iterations(group));
+                // A flattened group is all core; a single axis is a point.
+                let flat = group.len() > 1;
+                let core = |i: usize| if flat && i >= e.out.len() { lens[i] } else { 1 };
+                let cores: Vec<usize> = (0..lens.len()).map(core).collect();
+                push_work(access, &lens, &cores, &self.source_shape(source))
+            };
+            for r in e.reads.iter().filter(|r| public(r.read.source)) {
+                let lens = self.lens(&e.iterations(&r.reduce));
+                let cores = alloc::vec![1; lens.len()];
+                let shape = self.source_shape(r.read.source);
+                spend(&e.name, push_work(&r.read.access, &lens, &cores, &shape))?;
+            }
+            for o in e.products.iter().flat_map(|p| [(&p.a, &p.group), (&p.b, &p.group)]) {
+                match o {
+                    (Operand::One, _) => {}
+                    (Operand::Reads(reads), group) => {
+                        for r in reads.iter().filter(|r| public(r.source)) {
+                            spend(&e.name, read(&r.access, r.source, group))?;
+                        }
+                    }
+                    (Operand::Weight { outer, .. }, _) => {
+                        for o in outer {
+                            if let Outer::Selected { input, .. } = o {
+                                spend(&e.name, self.inputs[*input as usize].iter().product())?;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        for s in &self.entry.sites {
+            let shape = self.lens(&s.axes);
+            let cores: Vec<usize> = shape.iter().map(|n| n >> n.trailing_zeros()).collect();
+            for t in s.masks() {
+                let work = match &t.source {
+                    FormSource::Segment(_) => continue,
+                    FormSource::Input(i) => push_work(&t.access, &shape, &cores, &self.inputs[*i as usize]),
+                    // One pass over the columns for every block of rows, one over the rows.
+                    FormSource::Causal(m) => {
+                        let (row, col) = (m.row as usize, m.col as usize);
+                        let blocks = cores.iter().copied().fold(1, usize::saturating_mul);
+                        cores[row]
+                            .saturating_mul(shape[col])
+                            .saturating_add(shape[row])
+                            .saturating_add(blocks)
+                    }
+                };
+                spend(&s.name, work)?;
             }
         }
         Ok(())
@@ -433,6 +531,10 @@ impl<'c> Instance<'c> {
     pub fn source_shape(&self, source: Source) -> Vec<usize> {
         match source {
             Source::Input(i) => self.inputs[i as usize].clone(),
+            Source::Constant(k) => {
+                let axes = &self.circuit.constants[k as usize].axes;
+                axes.iter().map(|&n| n as usize).collect()
+            }
             Source::Lookup { site, .. } => self.site(site).map(|s| s.layout.shape.clone()).unwrap_or_default(),
         }
     }

@@ -26,8 +26,8 @@ mod table;
 
 pub use access::{Access, AxisMap, Gate};
 pub use circuit::{
-    Circuit, Entry, Equation, FormTerm, InputKind, Label, Left, Operand, Product, PublicInput, PublicOutput, Read,
-    Reads, Segment, SiteRef, Source, Step, VirtualSite, Weight,
+    Causal, Circuit, Constant, Entry, Equation, FormSource, FormTerm, InputKind, Label, Left, Operand, Outer, Product,
+    PublicInput, PublicOutput, Read, Reads, Segment, SiteRef, Source, Step, VirtualSite, Weight,
 };
 pub use dims::{Len, RuntimeDim};
 pub use instance::{Channel, ChannelKind, Instance, InstanceError, SiteShape, WeightLayout};

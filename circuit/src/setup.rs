@@ -170,6 +170,7 @@ impl SetupCircuit {
             dims: Vec::new(),
             tables,
             weights: Vec::new(),
+            constants: Vec::new(),
             entries: alloc::vec![entry],
         };
         Self { circuit, shifts, sums }
@@ -209,6 +210,7 @@ mod tests {
                 w(vec![], 10, 12, 1 << 20),
                 w(vec![3, 8], 70, 8, 9000),
             ],
+            constants: Vec::new(),
             entries: vec![],
         };
         let layout = WeightLayout::new(&c);

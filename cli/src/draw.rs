@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use mlc_circuit::{Circuit, Entry, Left, Operand, SiteRef, Source};
+use mlc_circuit::{Circuit, Entry, FormTerm, Left, Operand, SiteRef, Source};
 
 /// A node of the picture.
 struct Node {
@@ -90,10 +90,15 @@ fn graph(circuit: &Circuit, entry: &Entry) -> Graph {
     };
     let mut edge = |from: usize, source: &Source| match source {
         Source::Input(i) => g.edges.push((from, usize::from(*i))),
+        Source::Constant(_) => {}
         Source::Lookup { site, .. } => {
             let segments: Vec<u16> = match site {
                 SiteRef::Segment(s) => vec![*s],
-                SiteRef::Virtual(v) => entry.sites[usize::from(*v)].index.iter().map(|t| t.segment).collect(),
+                SiteRef::Virtual(v) => entry.sites[usize::from(*v)]
+                    .index
+                    .iter()
+                    .filter_map(FormTerm::segment)
+                    .collect(),
             };
             for w in segments.into_iter().filter_map(writer) {
                 g.edges.push((from, equations + w));

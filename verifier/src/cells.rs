@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use mlc_circuit::{Access, ChannelKind, Equation, Instance, Left, SiteRef, bits_for};
+use mlc_circuit::{Access, ChannelKind, Equation, FormSource, Instance, Left, SiteRef, bits_for};
 use num_traits::{One, Zero};
 
 use crate::field::{QM31, eq_index, eq_points, m31, powers, qm31};
@@ -52,8 +52,37 @@ pub fn left_cells(instance: &Instance<'_>, equation: &Equation, rho: &[QM31], z:
     })
 }
 
+/// What public masks add to the keys at ζ: `Σ_leaves eq(ζ, leaf) · Σ factor · mask(leaf)`.
+pub fn mask_keys(instance: &Instance<'_>, inputs: &[Vec<i32>], zeta: &[QM31]) -> QM31 {
+    let mut acc = QM31::zero();
+    for s in &instance.sites {
+        let SiteRef::Virtual(v) = s.site else { continue };
+        let masks = instance.entry.sites[v as usize].masks();
+        if masks.is_empty() {
+            continue;
+        }
+        let weighting = Weighting::layout(&s.layout, zeta);
+        for t in masks {
+            let value = match &t.source {
+                // Committed terms are a claim on the witness: see `keys`.
+                FormSource::Segment(_) => continue,
+                FormSource::Input(i) => functional::dense(&t.access, &weighting, &instance.inputs[*i as usize])
+                    .iter()
+                    .zip(&inputs[*i as usize])
+                    .fold(QM31::zero(), |a, (&w, &x)| a + w * m31(x.into())),
+                FormSource::Causal(m) => {
+                    // Instances have all lengths within bounds.
+                    functional::causal(m, m.offset.at(&instance.dims).unwrap_or(0), &weighting)
+                }
+            };
+            acc += value * m31(t.coefficient.into());
+        }
+    }
+    acc
+}
+
 /// The functional `Σ_leaves eq(ζ, leaf) · key(leaf)` of the witness, at `z`: keys of looked-up cells, and of virtual
-/// sites through their linear forms.
+/// sites through the committed terms of their linear forms.
 pub fn keys(instance: &Instance<'_>, zeta: &[QM31], z: &[QM31]) -> QM31 {
     let mut acc = QM31::zero();
     for s in &instance.sites {
@@ -62,7 +91,8 @@ pub fn keys(instance: &Instance<'_>, zeta: &[QM31], z: &[QM31]) -> QM31 {
             SiteRef::Virtual(v) => {
                 let weighting = Weighting::layout(&s.layout, zeta);
                 for t in &instance.entry.sites[v as usize].index {
-                    let target = &instance.segments[t.segment as usize];
+                    let Some(segment) = t.segment() else { continue };
+                    let target = &instance.segments[segment as usize];
                     acc += functional::evaluate(&t.access, &weighting, target, z) * m31(t.coefficient.into());
                 }
             }

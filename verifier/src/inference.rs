@@ -200,7 +200,7 @@ fn run(
                         }
                     }
                     Operand::Weight { .. } => {
-                        let Some(claim) = bound.weight_claim(side, &schedule.weights) else {
+                        let Some(claim) = bound.weight_claim(side, &schedule.weights, inputs) else {
                             return Err(VerifyError::Products);
                         };
                         let value = channel.recv_ext(1)?[0];
@@ -224,7 +224,7 @@ fn run(
                 let looked_up = r.value - r.claim.public_part(instance, inputs);
                 (r.claim, looked_up)
             });
-            let end = lookups::verify(channel, instance, grind, claims.collect(), &[])?;
+            let end = lookups::verify(channel, instance, grind, claims.collect(), inputs, &[])?;
             merge(instance, schedule, &rho_all, &cell_claims, &end, root, channel)?.into()
         }
         None => Vec::new(),

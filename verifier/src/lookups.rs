@@ -36,12 +36,13 @@ pub struct LookupEnd {
 }
 
 /// Verifies moves 4 (γ) to 6. `claims` are the claims with lookups and the part of their value that the tables must
-/// give. `shifts` (per segment) is added to a cell to make its key; empty for none.
+/// give; `inputs` are those of the statement, for masks. `shifts` (per segment) is added to a cell to make its key; empty for none.
 pub fn verify(
     channel: &mut Channel<'_>,
     instance: &Instance<'_>,
     grind: &Grinding,
     claims: Vec<(ReadClaim<'_>, QM31)>,
+    inputs: &[Vec<i32>],
     shifts: &[i32],
 ) -> Result<LookupEnd, VerifyError> {
     channel.recv_nonce("source claim batching", grind.sources)?;
@@ -67,12 +68,14 @@ pub fn verify(
     if cells::numerator(instance, &fingerprint, &zeta, &claims, &gammas) - table_numerators != leaf.numerator {
         return Err(VerifyError::Numerator);
     }
-    let shift = instance
+    let public = instance
         .segments
         .iter()
         .zip(shifts)
-        .fold(QM31::zero(), |a, (s, &k)| a + mass(s, &zeta) * m31(k.into()));
-    if cells::denominator(instance, &fingerprint, &zeta, keys + shift) != leaf.denominator {
+        .fold(cells::mask_keys(instance, inputs, &zeta), |a, (s, &k)| {
+            a + mass(s, &zeta) * m31(k.into())
+        });
+    if cells::denominator(instance, &fingerprint, &zeta, keys + public) != leaf.denominator {
         return Err(VerifyError::Denominator);
     }
 

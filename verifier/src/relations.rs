@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 
 use mlc_circuit::{
-    Access, BlockLayout, Equation, Instance, Len, Operand, Product, Read, Source, WeightLayout, bits_for,
+    Access, BlockLayout, Equation, Instance, Len, Operand, Outer, Product, Read, Source, WeightLayout, bits_for,
 };
 use num_traits::{One, Zero};
 
@@ -41,18 +41,21 @@ impl ReadClaim<'_> {
         self.terms.iter().any(|t| matches!(t.source, Source::Lookup { .. }))
     }
 
-    /// The part of the value that comes from public inputs.
+    /// The part of the value that comes from public inputs and constants.
     pub fn public_part(&self, instance: &Instance<'_>, inputs: &[Vec<i32>]) -> QM31 {
         let mut acc = QM31::zero();
         for t in &self.terms {
-            if let Source::Input(i) = t.source {
-                let weights = dense(t.access, &t.weighting, &instance.inputs[i as usize]);
-                let sum = weights
-                    .iter()
-                    .zip(&inputs[i as usize])
-                    .fold(QM31::zero(), |a, (&w, &x)| a + w * m31(x.into()));
-                acc += sum * m31(t.coefficient.into());
-            }
+            let values = match t.source {
+                Source::Input(i) => &inputs[i as usize],
+                Source::Constant(k) => &instance.circuit.constants[k as usize].values,
+                Source::Lookup { .. } => continue,
+            };
+            let weights = dense(t.access, &t.weighting, &instance.source_shape(t.source));
+            let sum = weights
+                .iter()
+                .zip(values)
+                .fold(QM31::zero(), |a, (&w, &x)| a + w * m31(x.into()));
+            acc += sum * m31(t.coefficient.into());
         }
         acc
     }
@@ -227,7 +230,8 @@ pub fn used_axes(operand: &Operand, product: &Product, outputs: usize) -> Vec<bo
             }
         }
         Operand::Weight { outer, .. } => {
-            outer.iter().for_each(|&i| used[i as usize] = true);
+            let axes = outer.iter().flat_map(Outer::axes);
+            axes.for_each(|&i| used[i as usize] = true);
             if product.group.is_empty()
                 && let Some(&last) = product.shared.last()
             {
@@ -334,9 +338,41 @@ impl<'c> BoundProduct<'_, 'c> {
         })
     }
 
+    /// The weights on a weight's outer axis of length `n`: the sum of `eq(point, x)` over the output indices x that
+    /// select each of its indices.
+    fn outer_weights(&self, outer: &Outer, n: usize, inputs: &[Vec<i32>]) -> AxisWeights {
+        let out = self.instance.out(self.equation);
+        let table = |axis: u8| eq_table(self.axis_point(axis as usize), out[axis as usize]);
+        let mut weights = alloc::vec![QM31::zero(); n];
+        match outer {
+            Outer::Axis { axis, offset } => {
+                let from = offset.at(&self.instance.dims).unwrap_or(n);
+                weights
+                    .iter_mut()
+                    .skip(from)
+                    .zip(table(*axis))
+                    .for_each(|(w, e)| *w = e);
+            }
+            Outer::Selected { input, axes } => {
+                let mut points = alloc::vec![QM31::one()];
+                for &a in axes {
+                    let table = table(a);
+                    points = points.iter().flat_map(|&p| table.iter().map(move |&t| p * t)).collect();
+                }
+                // The statement's values lie in the input's range, and that within the axis.
+                for (&v, e) in inputs[*input as usize].iter().zip(points) {
+                    if let Some(w) = usize::try_from(v).ok().and_then(|v| weights.get_mut(v)) {
+                        *w += e;
+                    }
+                }
+            }
+        }
+        AxisWeights::local(weights)
+    }
+
     /// The claim about a factor that is a weight, given the row challenges common to all weights (the last of the
-    /// batch); `None` for other factors.
-    pub fn weight_claim(&self, side: Side, layout: &WeightLayout) -> Option<WeightClaim> {
+    /// batch); `None` for other factors. `inputs` are those of the statement.
+    pub fn weight_claim(&self, side: Side, layout: &WeightLayout, inputs: &[Vec<i32>]) -> Option<WeightClaim> {
         let Operand::Weight { weight, outer } = side.of(self.product) else {
             return None;
         };
@@ -352,7 +388,7 @@ impl<'c> BoundProduct<'_, 'c> {
         let mut axes: Vec<AxisWeights> = outer
             .iter()
             .zip(&columns.shape)
-            .map(|(&i, &n)| AxisWeights::point(self.axis_point(i as usize), n))
+            .map(|(o, &n)| self.outer_weights(o, n, inputs))
             .collect();
         axes.push(AxisWeights::point(
             &row_point[..high],

@@ -257,7 +257,7 @@ fn run(
             claims.push((claim, evaluate_tensor(sums, shape, rho)));
         }
     }
-    let end = lookups::verify(channel, instance, grind, claims, &setup.shifts)?;
+    let end = lookups::verify(channel, instance, grind, claims, &[], &setup.shifts)?;
 
     channel.recv_nonce("channel claim batching", grind.merge)?;
     let delta = channel.transcript().draw();

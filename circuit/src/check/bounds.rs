@@ -45,9 +45,7 @@ impl Interval {
 }
 
 fn max_len(c: &Circuit, l: &Len) -> i128 {
-    l.per_dim.iter().fold(i128::from(l.constant), |n, &(d, k)| {
-        n.saturating_add(i128::from(c.dims[d as usize].max).saturating_mul(k.into()))
-    })
+    l.most(&c.dims).into()
 }
 
 /// Saturates: a circuit is untrusted, and what saturates is refused.
@@ -57,7 +55,20 @@ fn product_len(c: &Circuit, axes: &[Len]) -> i128 {
 
 /// Bounds of one read, over all iterations.
 fn read(c: &Circuit, e: &Entry, r: &Read) -> Interval {
+    let constant: Vec<Len>;
     let (values, axes) = match r.source {
+        Source::Constant(k) => {
+            let k = &c.constants[k as usize];
+            constant = k.axes.iter().map(|&n| Len::fixed(n as usize)).collect();
+            let bound = |v: Option<&i32>| i128::from(v.copied().unwrap_or(0));
+            (
+                Interval {
+                    lo: bound(k.values.iter().min()),
+                    hi: bound(k.values.iter().max()),
+                },
+                &constant,
+            )
+        }
         Source::Input(i) => {
             let i = &e.inputs[i as usize];
             (
@@ -174,6 +185,20 @@ pub fn check(c: &Circuit) -> Result<(), CheckError> {
     Ok(())
 }
 
+/// Whether the cells of a segment are proved to lie in `[0, limit)`, whatever site compares them: a checked key, or the
+/// last digit of an equation whose right side is that small (and not negative, by [`check`]).
+pub(super) fn below(c: &Circuit, e: &Entry, segment: u16, limit: i64) -> bool {
+    let s = &e.segments[segment as usize];
+    let in_table = s.ranged && s.table.is_some_and(|t| c.tables[t as usize].rows() as i64 <= limit);
+    in_table
+        || e.equations.iter().any(|q| match &q.left {
+            Left::Cells(cells) => cells
+                .last()
+                .is_some_and(|&(k, d)| d == segment && right(c, e, q).hi < i128::from(k).saturating_mul(limit.into())),
+            Left::Output(_) => false,
+        })
+}
+
 /// Bits of a digit: those of its table, and of every site that subtracts it (where it may be bounded by minuend and
 /// index alone; the minuend's table is no larger than the site's).
 fn digit_bits(c: &Circuit, e: &Entry, segment: u16) -> u32 {
@@ -182,7 +207,11 @@ fn digit_bits(c: &Circuit, e: &Entry, segment: u16) -> u32 {
     let compared = e
         .sites
         .iter()
-        .filter(|s| s.index.iter().any(|t| t.coefficient < 0 && t.segment == segment))
+        .filter(|s| {
+            s.index
+                .iter()
+                .any(|t| t.coefficient < 0 && t.segment() == Some(segment))
+        })
         .map(|s| rows(s.table));
     compared.chain(own).max().unwrap_or(31)
 }

@@ -12,12 +12,15 @@
 //! - a cell without table occurs only as the subtrahend of a maximum. The subtrahend is the last digit of its
 //!   equation, the maximum's own table is no larger than the site's, and a subtrahend that is itself a maximum is
 //!   ranged; so minuend and index bound it;
+//! - where the lookups of a maximum's site influence more than their own count of attained maxima (softmax, in which the
+//!   maximum itself is not read), the maximum is ranged ([`maximum_checked`]);
+//! - a mask keeps hidden positions apart from visible ones ([`masks_apart`]);
 //! - every maximum is attained: an equation `n = -1 + Σ [index = 0]` over the window with `n` ranged.
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::CheckError;
-use crate::{Access, AxisMap, Circuit, Entry, Equation, Left, Len, Operand, Read, SiteRef, Source, Step};
+use crate::{Access, AxisMap, Circuit, Entry, Equation, Left, Len, Operand, Read, SiteRef, Source, Step, VirtualSite};
 
 /// Checks every entry.
 pub fn check(c: &Circuit) -> Result<(), CheckError> {
@@ -47,7 +50,9 @@ fn entry(c: &Circuit, e: &Entry) -> Result<(), CheckError> {
             return Err(uncovered(&s.name));
         }
         // `form` has checked that the index is `+1 · maximum - 1 · subtrahend`.
-        let (maximum, subtrahend) = (s.index[0].segment, s.index[1].segment);
+        let Some([maximum, subtrahend]) = s.compared() else {
+            return Err(uncovered(&s.name));
+        };
         let rows = |t: u16| c.tables[t as usize].log_rows;
         let fits = e.segments[maximum as usize]
             .table
@@ -59,13 +64,24 @@ fn entry(c: &Circuit, e: &Entry) -> Result<(), CheckError> {
                 .is_none_or(|at| at + 1 == cells.len()),
             Left::Output(_) => true,
         });
-        let is_maximum = e.sites.iter().any(|v| v.index[0].segment == subtrahend);
-        if !fits || !last || (is_maximum && !e.segments[subtrahend as usize].ranged) {
+        let is_maximum = e
+            .sites
+            .iter()
+            .any(|v| v.compared().is_some_and(|[m, _]| m == subtrahend));
+        if !fits
+            || !last
+            || (is_maximum && !e.segments[subtrahend as usize].ranged)
+            || !masks_apart(c, e, s)
+            || !maximum_checked(c, e, i as u16)
+        {
             return Err(uncovered(&s.name));
         }
     }
     for (i, s) in e.segments.iter().enumerate() {
-        let compared = e.sites.iter().any(|v| v.index[1].segment as usize == i);
+        let compared = e
+            .sites
+            .iter()
+            .any(|v| v.compared().is_some_and(|[_, t]| t as usize == i));
         if s.table.is_none() && !compared {
             return Err(uncovered(&s.name));
         }
@@ -78,10 +94,57 @@ fn entry(c: &Circuit, e: &Entry) -> Result<(), CheckError> {
     Ok(())
 }
 
+/// Whether no hidden position of a masked maximum can pass for a visible one. With m, t in [0, 2^b) and every mask
+/// counting 2^(b+1), a visible index m - t is below 2^b, and one hidden by h masks lies in `h·2^(b+1) + (-2^b, 2^b)`, so
+/// above 2^b: there every column is 0, so a hidden position weighs nothing and attains nothing. A factor of 2^b would
+/// not do: a hidden t above m would land among the visible indices.
+fn masks_apart(c: &Circuit, e: &Entry, s: &VirtualSite) -> bool {
+    let masks = s.masks();
+    let Some(first) = masks.first() else { return true };
+    let factor = i64::from(first.coefficient);
+    if factor < 2 || factor.count_ones() != 1 || masks.iter().any(|t| i64::from(t.coefficient) != factor) {
+        return false;
+    }
+    let limit = factor / 2;
+    let table = &c.tables[s.table as usize];
+    let fits = limit + factor.saturating_mul(masks.len() as i64) <= table.rows() as i64;
+    let Some([maximum, compared]) = s.compared() else {
+        return false;
+    };
+    let maximum = e.segments[maximum as usize].table;
+    fits && maximum.is_some_and(|t| c.tables[t as usize].rows() as i64 <= limit)
+        && super::bounds::below(c, e, compared, limit)
+        && table
+            .columns
+            .iter()
+            .all(|col| col[limit as usize..].iter().all(|&v| v == 0))
+}
+
+/// Whether a maximum is a key of its table wherever it has influence. A maximum that is read is, by its read; one that is
+/// not read has influence through its site's lookups, and if it could be anything modulo p, so could what is compared
+/// with it. The count of attained maxima alone, itself not read, is no influence.
+fn maximum_checked(c: &Circuit, e: &Entry, site: u16) -> bool {
+    let Some([maximum, _]) = e.sites[site as usize].compared() else {
+        return false;
+    };
+    let reads_site = |r: &Read| matches!(r.source, Source::Lookup { site: SiteRef::Virtual(s), .. } if s == site);
+    let only_counted = |q: &Equation| {
+        let Left::Cells(cells) = &q.left else { return false };
+        counts(c, e, q, site) && cells.iter().all(|(_, n)| !influences(e, *n))
+    };
+    e.segments[maximum as usize].ranged
+        || e.equations
+            .iter()
+            .filter(|q| claims(q).iter().flatten().any(|(r, _)| reads_site(r)))
+            .all(only_counted)
+}
+
 /// Whether a segment is read or compared anywhere.
 fn influences(e: &Entry, segment: u16) -> bool {
     let read = |r: &Read| matches!(r.source, Source::Lookup { site: SiteRef::Segment(s), .. } if s == segment);
-    e.sites.iter().any(|v| v.index.iter().any(|t| t.segment == segment))
+    e.sites
+        .iter()
+        .any(|v| v.index.iter().any(|t| t.segment() == Some(segment)))
         || e.equations
             .iter()
             .any(|q| claims(q).iter().any(|claim| claim.iter().any(|(r, _)| read(r))))
@@ -115,11 +178,7 @@ struct Group {
 /// The unranged lookups whose poles could cancel within a claim: marking them `ranged` is the mend.
 pub fn cancelling(c: &Circuit, e: &Entry) -> BTreeSet<SiteRef> {
     const LIMIT: u64 = 1 << 30;
-    let max = |l: &Len| {
-        l.per_dim.iter().fold(u64::from(l.constant), |n, &(d, k)| {
-            n.saturating_add(u64::from(c.dims[d as usize].max).saturating_mul(k.into()))
-        })
-    };
+    let max = |l: &Len| l.most(&c.dims);
     let mut out = BTreeSet::new();
     for q in &e.equations {
         for claim in claims(q) {
@@ -230,7 +289,8 @@ pub(super) fn counts_attained(c: &Circuit, e: &Entry, q: &Equation) -> bool {
 
 fn counts(c: &Circuit, e: &Entry, q: &Equation, site: u16) -> bool {
     let s = &e.sites[site as usize];
-    let m = &e.segments[s.index[0].segment as usize];
+    let Some([maximum, _]) = s.compared() else { return false };
+    let m = &e.segments[maximum as usize];
     let rank = m.axes.len();
     let Left::Cells(cells) = &q.left else { return false };
     let [(1, n)] = cells[..] else { return false };

@@ -3,7 +3,10 @@
 use alloc::{collections::BTreeSet, vec};
 
 use super::CheckError;
-use crate::{Access, AxisMap, Circuit, Entry, Equation, InputKind, Left, Len, Operand, Product, Read, SiteRef, Source};
+use crate::{
+    Access, AxisMap, Causal, Circuit, Entry, Equation, FormSource, InputKind, Left, Len, Operand, Outer, Product,
+    PublicInput, Read, SiteRef, Source, VirtualSite,
+};
 
 const MAX_AXES: usize = 24;
 /// Longest axis: the weights of an axis are a table of extension elements.
@@ -27,9 +30,9 @@ pub fn check(circuit: &Circuit) -> Result<(), CheckError> {
     let c = circuit;
     require(!c.entries.is_empty(), &c.name, "a circuit needs an entry")?;
     require(
-        c.tables.len() < 1 << 12 && c.weights.len() < 1 << 16,
+        c.tables.len() < 1 << 12 && c.weights.len() < 1 << 16 && c.constants.len() < 1 << 16,
         &c.name,
-        "too many tables or weights",
+        "too many tables, weights or constants",
     )?;
     for d in &c.dims {
         require(
@@ -73,26 +76,47 @@ pub fn check(circuit: &Circuit) -> Result<(), CheckError> {
             "more than 2^31 weights in all, or an axis longer than 2^22",
         )?;
     }
+    for k in &c.constants {
+        require(k.axes.len() < MAX_AXES, &k.name, "too many axes")?;
+        let size = k.axes.iter().try_fold(1u64, |a, &n| a.checked_mul(n.into()));
+        require(
+            size == Some(k.values.len() as u64) && !k.values.is_empty(),
+            &k.name,
+            "a constant has one value per index",
+        )?;
+        require(
+            k.values.iter().all(|v| v.unsigned_abs() < 1 << 30),
+            &k.name,
+            "a constant's values lie in (-2^30, 2^30)",
+        )?;
+        require(
+            k.axes.iter().all(|&n| u64::from(n) <= MAX_AXIS),
+            &k.name,
+            "an axis is longer than 2^22",
+        )?;
+    }
     c.entries.iter().try_for_each(|e| entry(c, e))
+}
+
+/// Checks a length that may be 0.
+fn length(c: &Circuit, name: &str, l: &Len) -> Result<(), CheckError> {
+    require(
+        l.per_dim.iter().all(|&(d, k)| (d as usize) < c.dims.len() && k > 0),
+        name,
+        "an unknown run-time dimension",
+    )?;
+    require(
+        l.per_dim.len() <= 16 && l.most(&c.dims) <= MAX_AXIS,
+        name,
+        "an axis is longer than 2^22",
+    )
 }
 
 fn axes(c: &Circuit, name: &str, axes: &[Len]) -> Result<(), CheckError> {
     require(axes.len() <= MAX_AXES, name, "too many axes")?;
     for a in axes {
         require(a.constant > 0 || !a.per_dim.is_empty(), name, "an axis is empty")?;
-        require(
-            a.per_dim.iter().all(|&(d, k)| (d as usize) < c.dims.len() && k > 0),
-            name,
-            "an unknown run-time dimension",
-        )?;
-        let max = a.per_dim.iter().try_fold(u64::from(a.constant), |n, &(d, k)| {
-            n.checked_add(u64::from(c.dims[d as usize].max).checked_mul(k.into())?)
-        });
-        require(
-            a.per_dim.len() <= 16 && max.is_some_and(|m| m <= MAX_AXIS),
-            name,
-            "an axis is longer than 2^22",
-        )?;
+        length(c, name, a)?;
     }
     Ok(())
 }
@@ -179,26 +203,77 @@ fn entry(c: &Circuit, e: &Entry) -> Result<(), CheckError> {
     for s in &e.sites {
         axes(c, &s.name, &s.axes)?;
         require((s.table as usize) < c.tables.len(), &s.name, "an unknown table")?;
-        let maximum = s.index.len() == 2 && s.index[0].coefficient == 1 && s.index[1].coefficient == -1;
-        require(
-            maximum,
-            &s.name,
-            "a virtual index is a maximum less what it is compared with",
-        )?;
-        for t in &s.index {
-            let seg = e
-                .segments
-                .get(t.segment as usize)
-                .ok_or_else(|| malformed(&s.name, "an unknown segment"))?;
-            let affine = t.access.axes.iter().all(|m| matches!(m, AxisMap::Affine { .. }));
-            require(affine, &s.name, "a lookup index reads single cells")?;
-            access(&s.name, &t.access, seg.axes.len(), s.axes.len())?;
-        }
+        index(c, e, s)?;
     }
     for q in &e.equations {
         equation(c, e, q)?;
     }
     super::order::check(e)
+}
+
+/// The index of a virtual site: a maximum, what it is compared with, masks.
+fn index(c: &Circuit, e: &Entry, s: &VirtualSite) -> Result<(), CheckError> {
+    let n = &s.name;
+    require(
+        (2..=5).contains(&s.index.len()) && s.index[0].coefficient == 1 && s.index[1].coefficient == -1,
+        n,
+        "a virtual index is a maximum less what it is compared with, and at most three masks",
+    )?;
+    for (i, t) in s.index.iter().enumerate() {
+        require(
+            (i < 2) == t.segment().is_some(),
+            n,
+            "a virtual index has two committed tensors, then masks",
+        )?;
+        let rank = match &t.source {
+            FormSource::Segment(seg) => e
+                .segments
+                .get(*seg as usize)
+                .map(|s| s.axes.len())
+                .ok_or_else(|| malformed(n, "an unknown segment"))?,
+            FormSource::Input(i) => {
+                let i = public_input(e, n, *i)?;
+                require(i.lo >= 0 && i.hi <= 1, n, "a mask is an input in [0, 1]")?;
+                i.axes.len()
+            }
+            FormSource::Causal(m) => {
+                causal(c, m, s)?;
+                0
+            }
+        };
+        let affine = t.access.axes.iter().all(|m| matches!(m, AxisMap::Affine { .. }));
+        require(affine, n, "a lookup index reads single cells")?;
+        let causal = matches!(t.source, FormSource::Causal(_));
+        require(!causal || t.access.gates.is_empty(), n, "a causal mask has no access")?;
+        access(n, &t.access, rank, s.axes.len())?;
+    }
+    Ok(())
+}
+
+fn causal(c: &Circuit, m: &Causal, s: &VirtualSite) -> Result<(), CheckError> {
+    let n = &s.name;
+    let known = |axis: u8| (axis as usize) < s.axes.len();
+    require(
+        known(m.row) && known(m.col) && m.row != m.col,
+        n,
+        "a causal mask is over two axes of its site",
+    )?;
+    length(c, n, &m.offset)?;
+    require(m.window != Some(0), n, "a window without visible positions")
+}
+
+/// An input that is in the statement.
+fn public_input<'e>(e: &'e Entry, name: &str, input: u16) -> Result<&'e PublicInput, CheckError> {
+    let i = e
+        .inputs
+        .get(input as usize)
+        .ok_or_else(|| malformed(name, "an unknown input"))?;
+    require(
+        i.kind == InputKind::Public,
+        name,
+        "a private input is read through its segment",
+    )?;
+    Ok(i)
 }
 
 fn source(c: &Circuit, e: &Entry, name: &str, r: &Read, iterations: usize) -> Result<(), CheckError> {
@@ -208,17 +283,13 @@ fn source(c: &Circuit, e: &Entry, name: &str, r: &Read, iterations: usize) -> Re
         "a coefficient is zero or too large",
     )?;
     let (rank, table) = match r.source {
-        Source::Input(i) => {
-            let i = e
-                .inputs
-                .get(i as usize)
-                .ok_or_else(|| malformed(name, "an unknown input"))?;
-            require(
-                i.kind == InputKind::Public,
-                name,
-                "a private input is read through its segment",
-            )?;
-            (i.axes.len(), None)
+        Source::Input(i) => (public_input(e, name, i)?.axes.len(), None),
+        Source::Constant(k) => {
+            let k = c
+                .constants
+                .get(k as usize)
+                .ok_or_else(|| malformed(name, "an unknown constant"))?;
+            (k.axes.len(), None)
         }
         Source::Lookup {
             site: SiteRef::Segment(s),
@@ -294,6 +365,36 @@ fn equation(c: &Circuit, e: &Entry, q: &Equation) -> Result<(), CheckError> {
     q.products.iter().try_for_each(|p| product(c, e, q, p))
 }
 
+/// What selects the index of a weight's outer axis of length `len`: inside it at all run-time dimensions.
+fn outer_index(c: &Circuit, e: &Entry, q: &Equation, o: &Outer, len: u32) -> Result<(), CheckError> {
+    let n = &q.name;
+    require(
+        o.axes().iter().all(|&i| (i as usize) < q.out.len()),
+        n,
+        "an outer axis must be an output axis",
+    )?;
+    match o {
+        Outer::Axis { axis, offset } => {
+            length(c, n, offset)?;
+            let end = q.out[*axis as usize].most(&c.dims) + offset.most(&c.dims);
+            require(end <= len.into(), n, "an outer axis is longer than the weight's")
+        }
+        Outer::Selected { input, axes } => {
+            let i = public_input(e, n, *input)?;
+            require(
+                i.axes.len() == axes.len() && i.axes.iter().zip(axes).all(|(l, &a)| *l == q.out[a as usize]),
+                n,
+                "a selecting input has the output axes that are listed",
+            )?;
+            require(
+                i.lo >= 0 && i64::from(i.hi) < len.into(),
+                n,
+                "a selecting input lies within the weight's axis",
+            )
+        }
+    }
+}
+
 fn product(c: &Circuit, e: &Entry, q: &Equation, p: &Product) -> Result<(), CheckError> {
     let n = &q.name;
     axes(c, n, &p.group)?;
@@ -341,16 +442,13 @@ fn product(c: &Circuit, e: &Entry, q: &Equation, p: &Product) -> Result<(), Chec
                 require(
                     outer.len() == w.outer.len(),
                     n,
-                    "a weight has one iteration axis per outer axis",
+                    "a weight has one selection per outer axis",
                 )?;
-                for (&i, &len) in outer.iter().zip(&w.outer) {
-                    require((i as usize) < q.out.len(), n, "an outer axis must be an output axis")?;
-                    require(
-                        q.out[i as usize] == Len::fixed(len as usize),
-                        n,
-                        "an outer axis has the weight's length",
-                    )?;
-                    require(used.insert(i), n, "an outer axis is used twice")?;
+                for (o, &len) in outer.iter().zip(&w.outer) {
+                    outer_index(c, e, q, o, len)?;
+                    for &i in o.axes() {
+                        require(used.insert(i), n, "an outer axis is used twice")?;
+                    }
                 }
                 let row = if p.group.is_empty() {
                     let last = *p

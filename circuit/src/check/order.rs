@@ -8,7 +8,7 @@ use alloc::{collections::BTreeSet, string::String, vec, vec::Vec};
 
 use super::CheckError;
 use super::form::{malformed, require};
-use crate::{Access, AxisMap, Entry, InputKind, Left, Len, Operand, Read, SiteRef, Source, Step};
+use crate::{Access, AxisMap, Entry, InputKind, Left, Len, Operand, Read, SiteRef, Source, Step, VirtualSite};
 
 /// A step with its repetition.
 struct Placed<'a> {
@@ -69,7 +69,8 @@ pub fn check(e: &Entry) -> Result<(), CheckError> {
                         SiteRef::Virtual(v) => e.sites[*v as usize]
                             .index
                             .iter()
-                            .map(|t| places[t.segment as usize])
+                            .filter_map(|t| t.segment())
+                            .map(|s| places[s as usize])
                             .max_by_key(|p| p.time)
                             .unwrap_or(Place {
                                 time: usize::MAX,
@@ -86,13 +87,10 @@ pub fn check(e: &Entry) -> Result<(), CheckError> {
             }
             Step::Max { site } => {
                 let s = &e.sites[*site as usize];
-                let source = &s.index[1];
-                if !allowed(
-                    places[source.segment as usize],
-                    source.access.axes.first(),
-                    !s.axes.is_empty(),
-                ) {
-                    let source_name = name_of(SiteRef::Segment(source.segment));
+                let access = &s.index[1].access;
+                let [_, source] = compared(s)?;
+                if !allowed(places[source as usize], access.axes.first(), !s.axes.is_empty()) {
+                    let source_name = name_of(SiteRef::Segment(source));
                     return Err(CheckError::Order {
                         name: s.name.clone(),
                         source_name,
@@ -147,7 +145,8 @@ fn determine(e: &Entry, steps: &[Placed<'_>]) -> Result<Vec<Place>, CheckError> 
                 require(sites.insert(*site), &s.name, "a site is executed twice")?;
                 in_blocks(&s.axes, &s.name)?;
                 let m = &s.index[0];
-                let axes = &e.segments[m.segment as usize].axes;
+                let [maximum, _] = compared(s)?;
+                let axes = &e.segments[maximum as usize].axes;
                 let leading = axes.len() <= s.axes.len() && m.access == Access::identity(axes.len());
                 require(
                     leading && axes[..] == s.axes[..axes.len()],
@@ -155,7 +154,7 @@ fn determine(e: &Entry, steps: &[Placed<'_>]) -> Result<Vec<Place>, CheckError> 
                     "a maximum is indexed by the leading axes of its site",
                 )?;
                 in_blocks(axes, &s.name)?;
-                places[m.segment as usize].push(place);
+                places[maximum as usize].push(place);
             }
             Step::Repeat { .. } => {}
         }
@@ -187,6 +186,12 @@ fn determine(e: &Entry, steps: &[Placed<'_>]) -> Result<Vec<Place>, CheckError> 
         }
     }
     Ok(out)
+}
+
+/// The maximum and what it is compared with; `form` has checked that they are the first two terms.
+fn compared(s: &VirtualSite) -> Result<[u16; 2], CheckError> {
+    s.compared()
+        .ok_or_else(|| malformed(&s.name, "a virtual index compares two segments"))
 }
 
 /// The steps in order, each with its repetition; repetitions do not nest.

@@ -4,8 +4,9 @@ use alloc::{vec, vec::Vec};
 
 use super::{CheckError, check};
 use crate::{
-    Access, AxisMap, Circuit, Entry, Equation, FormTerm, InputKind, Label, Left, Len, Operand, Product, PublicInput,
-    PublicOutput, Read, Reads, RuntimeDim, Segment, SiteRef, Source, Step, Table, VirtualSite, Weight, format,
+    Access, AxisMap, Circuit, Entry, Equation, FormSource, FormTerm, InputKind, Label, Left, Len, Operand, Outer,
+    Product, PublicInput, PublicOutput, Read, Reads, RuntimeDim, Segment, SiteRef, Source, Step, Table, VirtualSite,
+    Weight, format,
 };
 
 fn lookup(segment: u16) -> Source {
@@ -61,12 +62,12 @@ fn good() -> Circuit {
         }]),
         b: Operand::Weight {
             weight: 0,
-            outer: vec![0],
+            outer: vec![Outer::axis(0)],
         },
     };
     let site_index = |coefficient, segment| FormTerm {
         coefficient,
-        segment,
+        source: FormSource::Segment(segment),
         access: Access::identity(1),
     };
     Circuit {
@@ -96,6 +97,7 @@ fn good() -> Circuit {
             bits: 8,
             column_sum: 254,
         }],
+        constants: vec![],
         entries: vec![Entry {
             name: "main".into(),
             inputs: vec![PublicInput {

@@ -157,7 +157,7 @@ fn operand(factor: &Factor, iterations: &[Ax], axes: &Axes, shared: &mut Shared)
                 .iter()
                 .map(|s| &s.1)
                 .chain(&used.outer)
-                .map(|ax| position(iterations, *ax))
+                .map(|ax| position(iterations, *ax).map(c::Outer::axis))
                 .collect::<Written<_>>()?,
         },
     })

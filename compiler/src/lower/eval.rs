@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use mlc_circuit::{Access, AxisMap, Circuit, Entry, InputKind, Left, Len, Operand, Read, SiteRef, Source, Step};
+use mlc_circuit::{
+    Access, AxisMap, Circuit, Entry, FormSource, FormTerm, InputKind, Left, Len, Operand, Outer, Read, SiteRef, Source,
+    Step,
+};
 use mlc_ir::{Bindings, WeightSource};
 
 use super::Lowered;
@@ -75,6 +78,11 @@ impl State<'_> {
                     self.inputs[i as usize][flat(&shape, cell)]
                 })
             }
+            Source::Constant(k) => {
+                let k = &self.circuit.constants[k as usize];
+                let shape: Vec<usize> = k.axes.iter().map(|n| *n as usize).collect();
+                self.sum(&read.access, &shape, x, &|cell| k.values[flat(&shape, cell)].into())
+            }
             Source::Lookup { site, column } => {
                 let (table, axes) = match site {
                     SiteRef::Segment(s) => {
@@ -99,14 +107,31 @@ impl State<'_> {
             SiteRef::Virtual(v) => self.entry.sites[v as usize]
                 .index
                 .iter()
-                .map(|t| {
-                    let shape = self.shape(&self.entry.segments[t.segment as usize].axes);
-                    let value = |at: &[usize]| self.cells[t.segment as usize][flat(&shape, at)];
-                    i64::from(t.coefficient) * self.sum(&t.access, &shape, cell, &value)
-                })
+                .map(|t| i64::from(t.coefficient) * self.term(t, cell))
                 .sum(),
         };
         usize::try_from(index).unwrap()
+    }
+
+    /// What a term of a virtual index reads, without its factor.
+    fn term(&self, t: &FormTerm, x: &[usize]) -> i64 {
+        match &t.source {
+            FormSource::Segment(s) => {
+                let shape = self.shape(&self.entry.segments[*s as usize].axes);
+                let value = |at: &[usize]| self.cells[*s as usize][flat(&shape, at)];
+                self.sum(&t.access, &shape, x, &value)
+            }
+            FormSource::Input(i) => {
+                let shape = self.shape(&self.entry.inputs[*i as usize].axes);
+                let value = |at: &[usize]| self.inputs[*i as usize][flat(&shape, at)];
+                self.sum(&t.access, &shape, x, &value)
+            }
+            FormSource::Causal(m) => {
+                let last = x[m.row as usize] + m.offset.at(&self.dims).unwrap();
+                let col = x[m.col as usize];
+                i64::from(col > last || m.window.is_some_and(|w| col + w as usize <= last))
+            }
+        }
     }
 
     fn operand(&self, operand: &Operand, x: &[usize], out: usize, group: &[usize], last: Option<u8>) -> i64 {
@@ -117,7 +142,15 @@ impl State<'_> {
                 let w = &self.circuit.weights[*weight as usize];
                 let mut at = 0;
                 for (i, n) in outer.iter().zip(&w.outer) {
-                    at = at * *n as usize + x[*i as usize];
+                    let index = match i {
+                        Outer::Axis { axis, offset } => x[*axis as usize] + offset.at(&self.dims).unwrap(),
+                        Outer::Selected { input, axes } => {
+                            let shape = self.shape(&self.entry.inputs[*input as usize].axes);
+                            let cell: Vec<usize> = axes.iter().map(|a| x[*a as usize]).collect();
+                            usize::try_from(self.inputs[*input as usize][flat(&shape, &cell)]).unwrap()
+                        }
+                    };
+                    at = at * *n as usize + index;
                 }
                 let row = if group.is_empty() {
                     x[last.unwrap() as usize]
@@ -178,14 +211,14 @@ impl State<'_> {
     fn maximum(&mut self, site: usize, block: Option<usize>) {
         let v = &self.entry.sites[site];
         let all = self.shape(&v.axes);
-        let (m, t) = (v.index[0].segment as usize, &v.index[1]);
+        let m = v.compared().unwrap()[0] as usize;
         let shape = self.shape(&self.entry.segments[m].axes);
-        let source = self.shape(&self.entry.segments[t.segment as usize].axes);
         let mut found = vec![0; shape.iter().product()];
         each(&all, |x| {
-            let value = self.sum(&t.access, &source, x, &|at| {
-                self.cells[t.segment as usize][flat(&source, at)]
-            });
+            if v.masks().iter().any(|t| self.term(t, x) != 0) {
+                return;
+            }
+            let value = self.term(&v.index[1], x);
             let slot = &mut found[flat(&shape, &x[..shape.len()])];
             *slot = value.max(*slot);
         });

@@ -125,6 +125,7 @@ impl EntryBuilder {
             dims: dims.to_vec(),
             tables: probe.tables,
             weights: probe.weights,
+            constants: Vec::new(),
             entries: Vec::new(),
         };
         let mut fitted = BTreeMap::new();
@@ -221,12 +222,12 @@ impl EntryBuilder {
                 index: vec![
                     c::FormTerm {
                         coefficient: 1,
-                        segment: m.maximum,
+                        source: c::FormSource::Segment(m.maximum),
                         access: c::Access::identity(m.rank),
                     },
                     c::FormTerm {
                         coefficient: -1,
-                        segment: m.source,
+                        source: c::FormSource::Segment(m.source),
                         access: access(&m.maps, &[], &m.axes)?,
                     },
                 ],

@@ -114,6 +114,7 @@ pub fn lower(module: &Module, options: &LowerOptions) -> Result<Lowered, LowerEr
         dims,
         tables: shared.tables,
         weights: shared.weights,
+        constants: Vec::new(),
         entries,
     };
     circuit.range_cancelling_reads();

@@ -89,6 +89,16 @@ pub enum ExecError {
         /// The table, with its number of keys.
         table: String,
     },
+    /// Every position of a masked maximum is hidden: it has no value.
+    #[error(
+        "every position of '{site}' is hidden for maximum {position}: a row needs a position that its masks leave visible"
+    )]
+    Hidden {
+        /// The virtual site.
+        site: String,
+        /// Row-major position among the maxima.
+        position: usize,
+    },
     /// A repetition runs over a tensor whose first axis has another length.
     #[error("'{name}' is repeated {count} times, its first axis has length {len:?}")]
     Repeat {

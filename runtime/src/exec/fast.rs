@@ -9,7 +9,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use mlc_circuit::{
-    Access, AxisMap, Equation, Instance, Operand, Product, Read, Reads, SiteRef, Source, Weight, check::bounds,
+    Access, AxisMap, Causal, Equation, FormSource, Instance, Operand, Outer, Product, Read, Reads, SiteRef, Source,
+    Weight, check::bounds,
 };
 use rayon::prelude::*;
 
@@ -79,6 +80,7 @@ impl Fast {
     fn data<'a>(&'a self, state: &'a State, source: Source) -> &'a [i32] {
         match source {
             Source::Input(i) => &state.inputs[i as usize],
+            Source::Constant(k) => &state.instance.circuit.constants[k as usize].values,
             Source::Lookup { site, column } => self.columns.get(&(site, column)).map_or(&[], |v| v.as_slice()),
         }
     }
@@ -152,6 +154,11 @@ fn source_bounds(instance: &Instance, source: Source) -> (i64, i64) {
         Source::Input(i) => {
             let i = &entry.inputs[i as usize];
             (i.lo.into(), i.hi.into())
+        }
+        Source::Constant(k) => {
+            let values = &instance.circuit.constants[k as usize].values;
+            let bound = |v: Option<&i32>| i64::from(v.copied().unwrap_or(0));
+            (bound(values.iter().min()), bound(values.iter().max()))
         }
         Source::Lookup { site, column } => {
             let table = match site {
@@ -266,7 +273,7 @@ fn used(p: &Product, o: &Operand, axis: u8) -> bool {
             .iter()
             .any(|r| r.access.uses(axis) || r.access.gate(axis).is_some()),
         Operand::Weight { outer, .. } => {
-            outer.contains(&axis) || (p.group.is_empty() && p.shared.last() == Some(&axis))
+            outer.iter().any(|o| o.axes().contains(&axis)) || (p.group.is_empty() && p.shared.last() == Some(&axis))
         }
     }
 }
@@ -286,6 +293,40 @@ fn row_major(lens: &[usize]) -> Vec<usize> {
         strides[i - 1] = strides[i] * lens[i];
     }
     strides
+}
+
+/// Position in a weight of the row that each index of `axes` (row-major over them) selects.
+fn weight_rows(state: &State, w: &Weight, outer: &[Outer], iters: &[Iter], axes: &[usize]) -> Vec<usize> {
+    let mut strides = vec![0; iters.len()];
+    let mut stride = w.row_len as usize;
+    let mut base = 0;
+    let mut selected = Vec::new();
+    for (o, &len) in outer.iter().zip(&w.outer).rev() {
+        match o {
+            Outer::Axis { axis, offset } => {
+                let i = *axis as usize;
+                strides[i] = stride;
+                base += (iters[i].start + offset.at(&state.instance.dims).unwrap_or(0)) * stride;
+            }
+            Outer::Selected { .. } => selected.push((o, stride)),
+        }
+        stride *= len as usize;
+    }
+    let lens: Vec<usize> = iters.iter().map(|i| i.len).collect();
+    let mut at = positions(&lens, &strides, axes);
+    at.iter_mut().for_each(|p| *p += base);
+    if !selected.is_empty() {
+        let mut x: Vec<usize> = iters.iter().map(|i| i.start).collect();
+        for (n, p) in at.iter_mut().enumerate() {
+            let mut rest = n;
+            for &a in axes.iter().rev() {
+                x[a] = iters[a].start + rest % lens[a];
+                rest /= lens[a];
+            }
+            *p += selected.iter().map(|(o, s)| state.outer(o, &x) * s).sum::<usize>();
+        }
+    }
+    at
 }
 
 impl Fast {
@@ -340,17 +381,7 @@ impl Fast {
             }
             Operand::Weight { weight, outer: axes } => {
                 let w = &state.instance.circuit.weights[*weight as usize];
-                let mut strides = vec![0; iters.len()];
-                let mut stride = w.row_len as usize;
-                let mut base = 0;
-                for (&i, &len) in axes.iter().zip(&w.outer).rev() {
-                    strides[i as usize] = stride;
-                    base += iters[i as usize].start * stride;
-                    stride *= len as usize;
-                }
-                let lens: Vec<usize> = iters.iter().map(|i| i.len).collect();
-                let mut at = positions(&lens, &strides, outer);
-                at.iter_mut().for_each(|p| *p += base);
+                let at = weight_rows(state, w, axes, iters, outer);
                 Ready::Weight(&state.weights.tensors()[*weight as usize], w, at)
             }
         })
@@ -425,10 +456,19 @@ impl Fast {
                 }
                 Operand::Weight { weight, outer } => {
                     let w = &state.instance.circuit.weights[*weight as usize];
-                    let axes: Vec<u8> = outer.iter().chain(p.shared.last()).copied().collect();
-                    let shape: Vec<usize> = w.outer.iter().chain([&w.row_len]).map(|&n| n as usize).collect();
-                    let walk = Walk::new(&Access::axes(&axes), &shape, iters, &[], &all)?;
-                    walk.add(0, &state.weights.tensors()[*weight as usize], 1, &mut out);
+                    // The last shared axis runs along the weight's rows.
+                    let row = usize::from(*p.shared.last()?);
+                    let others: Vec<usize> = all.iter().copied().filter(|&a| a != row).collect();
+                    let lens: Vec<usize> = iters.iter().map(|i| i.len).collect();
+                    let strides = row_major(&lens);
+                    let values = &state.weights.tensors()[*weight as usize];
+                    let to = positions(&lens, &strides, &others);
+                    for (to, from) in to.into_iter().zip(weight_rows(state, w, outer, iters, &others)) {
+                        let from = &values[from + iters[row].start..][..lens[row]];
+                        for (o, &v) in out[to..].iter_mut().step_by(strides[row]).zip(from) {
+                            *o = v.into();
+                        }
+                    }
                 }
             }
             factors.push(out);
@@ -466,26 +506,44 @@ impl Evaluator for Fast {
 
     fn compared(&mut self, state: &State, site: usize, slice: Option<usize>) -> Vec<i32> {
         let s = &state.instance.entry.sites[site];
-        let source = &s.index[1];
-        let mut iters: Vec<Iter> = state
-            .instance
-            .lens(&s.axes)
-            .into_iter()
-            .map(|len| Iter { start: 0, len })
-            .collect();
-        if let (Some(l), Some(first)) = (slice, iters.first_mut()) {
-            *first = Iter { start: l, len: 1 };
-        }
+        let iters = site_iters(state, site, slice);
         let all: Vec<usize> = (0..iters.len()).collect();
-        let shape = &state.instance.segments[source.segment as usize].shape;
-        match Walk::new(&source.access, shape, &iters, &[], &all) {
+        let Some([_, compared]) = s.compared() else {
+            return Vec::new();
+        };
+        let shape = &state.instance.segments[compared as usize].shape;
+        match Walk::new(&s.index[1].access, shape, &iters, &[], &all) {
             Some(walk) => {
                 let mut out = vec![0; iters.iter().map(|i| i.len).product()];
-                walk.add(0, &state.segments[source.segment as usize], 1, &mut out);
+                walk.add(0, &state.segments[compared as usize], 1, &mut out);
                 out
             }
             None => Reference.compared(state, site, slice),
         }
+    }
+
+    fn hidden(&mut self, state: &State, site: usize, slice: Option<usize>) -> Option<Vec<i32>> {
+        let s = &state.instance.entry.sites[site];
+        if s.masks().is_empty() {
+            return None;
+        }
+        let iters = site_iters(state, site, slice);
+        let all: Vec<usize> = (0..iters.len()).collect();
+        let mut out = vec![0; iters.iter().map(|i| i.len).product()];
+        for t in s.masks() {
+            match &t.source {
+                FormSource::Segment(_) => {}
+                FormSource::Input(i) => {
+                    let shape = &state.instance.inputs[*i as usize];
+                    let Some(walk) = Walk::new(&t.access, shape, &iters, &[], &all) else {
+                        return Reference.hidden(state, site, slice);
+                    };
+                    walk.add(0, &state.inputs[*i as usize], 1, &mut out);
+                }
+                FormSource::Causal(m) => add_causal(m, m.offset.at(&state.instance.dims)?, &iters, &mut out),
+            }
+        }
+        Some(out)
     }
 
     fn written(&mut self, state: &State, site: SiteRef, slice: Option<usize>) {
@@ -501,6 +559,34 @@ impl Evaluator for Fast {
             let column = &table.columns[*column as usize];
             for (v, &key) in values[range.clone()].iter_mut().zip(&keys[range.clone()]) {
                 *v = column[key as usize];
+            }
+        }
+    }
+}
+
+/// The iteration axes of a virtual site, the first at `slice`.
+fn site_iters(state: &State, site: usize, slice: Option<usize>) -> Vec<Iter> {
+    let lens = state.instance.lens(&state.instance.entry.sites[site].axes);
+    let mut iters: Vec<Iter> = lens.into_iter().map(|len| Iter { start: 0, len }).collect();
+    if let (Some(l), Some(first)) = (slice, iters.first_mut()) {
+        *first = Iter { start: l, len: 1 };
+    }
+    iters
+}
+
+/// Adds 1 wherever a causal mask hides, row by row: what is visible is an interval of columns.
+fn add_causal(m: &Causal, offset: usize, iters: &[Iter], out: &mut [i32]) {
+    let (row, col) = (m.row as usize, m.col as usize);
+    let lens: Vec<usize> = iters.iter().map(|i| i.len).collect();
+    let strides = row_major(&lens);
+    let others: Vec<usize> = (0..iters.len()).filter(|&a| a != row && a != col).collect();
+    let Iter { start, len } = iters[col];
+    for base in positions(&lens, &strides, &others) {
+        for x in 0..lens[row] {
+            let visible = m.visible(iters[row].start + x, offset, start + len);
+            let at = base + x * strides[row];
+            for c in (start..start + len).filter(|c| !visible.contains(c)) {
+                out[at + (c - start) * strides[col]] += 1;
             }
         }
     }

@@ -62,6 +62,9 @@ trait Evaluator {
     /// The source of the maximum at virtual site `site`, read at every lookup.
     fn compared(&mut self, state: &State, site: usize, slice: Option<usize>) -> Vec<i32>;
 
+    /// How many masks hide each lookup of a masked virtual site; `None` for a site without masks.
+    fn hidden(&mut self, state: &State, site: usize, slice: Option<usize>) -> Option<Vec<i32>>;
+
     /// Called after keys of `site` have been computed: all of them, or those at `slice`.
     fn written(&mut self, _state: &State, _site: SiteRef, _slice: Option<usize>) {}
 }
@@ -114,8 +117,11 @@ fn one(state: &mut State, step: &Step, repeat: Option<(usize, u32)>, by: &mut im
             let s = &state.instance.entry.sites[site];
             check_repeat(&s.name, repeat, || state.instance.lens(&s.axes))?;
             let compared = by.compared(state, site, slice);
-            state.write_max(site, slice, compared)?;
-            by.written(state, SiteRef::Segment(s.index[0].segment), slice);
+            let hidden = by.hidden(state, site, slice);
+            state.write_max(site, slice, compared, hidden)?;
+            if let Some([maximum, _]) = s.compared() {
+                by.written(state, SiteRef::Segment(maximum), slice);
+            }
             by.written(state, SiteRef::Virtual(site as u16), slice);
             Ok(())
         }

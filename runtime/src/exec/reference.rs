@@ -1,6 +1,6 @@
 //! The reference evaluator: the definition of equations and maxima, one output at a time, in `i64`.
 
-use mlc_circuit::{Access, AxisMap, Equation, Operand, Product, Read};
+use mlc_circuit::{Access, AxisMap, Equation, FormSource, FormTerm, Operand, Product, Read};
 
 use super::state::State;
 use super::{Evaluator, ExecError};
@@ -79,7 +79,7 @@ fn operand(state: &State, p: &Product, o: &Operand, x: &[usize], group: &[usize]
             let column = outer
                 .iter()
                 .zip(&w.outer)
-                .fold(0, |at, (&i, &len)| at * len as usize + x[i as usize]);
+                .fold(0, |at, (o, &len)| at * len as usize + state.outer(o, x));
             let rank = shape.len() - group.len();
             let k = match p.shared.last() {
                 Some(&last) if group.is_empty() => x[last as usize],
@@ -116,6 +116,24 @@ fn right_at(state: &State, e: &Equation, x: &[usize]) -> i64 {
     acc
 }
 
+/// Whether a mask hides the lookup at `x`: 1 or 0.
+fn mask(state: &State, t: &FormTerm, x: &[usize]) -> i32 {
+    match &t.source {
+        FormSource::Segment(_) => 0,
+        FormSource::Input(i) => {
+            let values = &state.inputs[*i as usize];
+            sum_cells(&t.access, &state.instance.inputs[*i as usize], x, &|at| {
+                values[at].into()
+            }) as i32
+        }
+        FormSource::Causal(m) => {
+            let last = x[m.row as usize] + m.offset.at(&state.instance.dims).unwrap_or(0);
+            let col = x[m.col as usize];
+            i32::from(col > last || m.window.is_some_and(|w| col as i64 <= last as i64 - i64::from(w)))
+        }
+    }
+}
+
 impl Evaluator for Reference {
     fn right(&mut self, state: &State, q: usize, slice: Option<usize>) -> Result<Vec<i32>, ExecError> {
         let e = &state.instance.entry.equations[q];
@@ -141,12 +159,25 @@ impl Evaluator for Reference {
     fn compared(&mut self, state: &State, site: usize, slice: Option<usize>) -> Vec<i32> {
         let s = &state.instance.entry.sites[site];
         let source = &s.index[1];
-        let cells = &state.segments[source.segment as usize];
-        let shape = &state.instance.segments[source.segment as usize].shape;
         let mut out = Vec::new();
+        let Some([_, compared]) = s.compared() else { return out };
+        let cells = &state.segments[compared as usize];
+        let shape = &state.instance.segments[compared as usize].shape;
         for_each_index(&state.instance.lens(&s.axes), slice, |x| {
             out.push(sum_cells(&source.access, shape, x, &|at| cells[at].into()) as i32);
         });
         out
+    }
+
+    fn hidden(&mut self, state: &State, site: usize, slice: Option<usize>) -> Option<Vec<i32>> {
+        let s = &state.instance.entry.sites[site];
+        if s.masks().is_empty() {
+            return None;
+        }
+        let mut out = Vec::new();
+        for_each_index(&state.instance.lens(&s.axes), slice, |x| {
+            out.push(s.masks().iter().map(|t| mask(state, t, x)).sum());
+        });
+        Some(out)
     }
 }

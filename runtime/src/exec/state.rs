@@ -1,6 +1,6 @@
 //! The integers computed so far: digits, table checks, maxima, and the looked-up values.
 
-use mlc_circuit::{InputKind, Instance, Left, SiteRef, Source, Table};
+use mlc_circuit::{InputKind, Instance, Left, Outer, SiteRef, Source, Table};
 
 use super::{ExecError, Execution};
 use crate::weights::IntWeights;
@@ -154,6 +154,7 @@ impl<'a> State<'a> {
     pub(super) fn value(&self, source: Source, at: usize) -> i64 {
         match source {
             Source::Input(i) => self.inputs[i as usize][at].into(),
+            Source::Constant(k) => self.instance.circuit.constants[k as usize].values[at].into(),
             Source::Lookup { site, column } => match self.lookups(site) {
                 (Some(table), keys) => table.columns[column as usize][keys[at] as usize].into(),
                 (None, _) => 0,
@@ -200,26 +201,58 @@ impl<'a> State<'a> {
         Ok(())
     }
 
-    /// Writes the maxima over the trailing axes of `compared`, and the lookup indices `maximum - compared`.
+    /// The index of a weight's outer axis at iteration `x`.
+    pub(super) fn outer(&self, o: &Outer, x: &[usize]) -> usize {
+        match o {
+            Outer::Axis { axis, offset } => x[*axis as usize] + offset.at(&self.instance.dims).unwrap_or(0),
+            Outer::Selected { input, axes } => {
+                let shape = &self.instance.inputs[*input as usize];
+                let at = axes.iter().zip(shape).fold(0, |at, (&a, n)| at * n + x[a as usize]);
+                // Inputs have been checked to lie in their range, which the circuit's checks have to be one of indices.
+                self.inputs[*input as usize][at] as usize
+            }
+        }
+    }
+
+    /// Writes the maxima over the trailing axes of `compared`, and the lookup indices `maximum - compared`. Where
+    /// `hidden` is not 0, a position does not count, and its index is raised by the masks' factor.
     pub(super) fn write_max(
         &mut self,
         site: usize,
         slice: Option<usize>,
         mut compared: Vec<i32>,
+        hidden: Option<Vec<i32>>,
     ) -> Result<(), ExecError> {
         let entry = self.instance.entry;
         let s = &entry.sites[site];
         let shape = self.instance.lens(&s.axes);
-        let maximum = s.index[0].segment as usize;
+        let Some([maximum, _]) = s.compared() else {
+            return Ok(()); // excluded by the circuit's checks
+        };
+        let maximum = maximum as usize;
         let leading = entry.segments[maximum].axes.len();
         let window: usize = shape[leading..].iter().product();
         let cells = part(self.segments[maximum].len(), &shape[..leading], slice);
-        for (m, row) in self.segments[maximum][cells.clone()]
-            .iter_mut()
-            .zip(compared.chunks_exact_mut(window))
-        {
-            *m = row.iter().copied().max().unwrap_or(0);
-            row.iter_mut().for_each(|t| *t = *m - *t);
+        let maxima = &mut self.segments[maximum][cells.clone()];
+        match hidden {
+            None => {
+                for (m, row) in maxima.iter_mut().zip(compared.chunks_exact_mut(window)) {
+                    *m = row.iter().copied().max().unwrap_or(0);
+                    row.iter_mut().for_each(|t| *t = *m - *t);
+                }
+            }
+            Some(hidden) => {
+                let factor = s.masks().first().map_or(0, |t| t.coefficient);
+                let rows = compared.chunks_exact_mut(window).zip(hidden.chunks_exact(window));
+                for (i, (m, (row, hidden))) in maxima.iter_mut().zip(rows).enumerate() {
+                    let visible = row.iter().zip(hidden).filter(|(_, h)| **h == 0);
+                    *m = visible.map(|(t, _)| *t).max().ok_or_else(|| ExecError::Hidden {
+                        site: s.name.clone(),
+                        position: cells.start + i,
+                    })?;
+                    row.iter_mut().zip(hidden).for_each(|(t, h)| *t = *m - *t + factor * h);
+                }
+            }
         }
         let table = entry.segments[maximum].table.map(|t| self.instance.table(t));
         if let Some((at, value)) = no_key(&self.segments[maximum][cells.clone()], table) {

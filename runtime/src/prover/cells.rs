@@ -42,7 +42,8 @@ pub fn add_keys(instance: &Instance<'_>, zeta: &[QM31], eq_zeta: &[QM31], scale:
             SiteRef::Virtual(v) => {
                 let weighting = Weighting::layout(&s.layout, zeta);
                 for t in &instance.entry.sites[v as usize].index {
-                    let target: &BlockLayout = &instance.segments[t.segment as usize];
+                    let Some(segment) = t.segment() else { continue };
+                    let target: &BlockLayout = &instance.segments[segment as usize];
                     let factor = scale * m31(t.coefficient.into());
                     let weights = dense(&t.access, &weighting, &target.shape);
                     for (p, w) in target.positions().into_iter().zip(weights) {

@@ -87,6 +87,9 @@ pub fn prove<B: Backend>(
         weights,
         statement,
         tables: Tables::new(instance, execution),
+        constant_shapes: (0..instance.circuit.constants.len())
+            .map(|k| instance.source_shape(Source::Constant(k as u16)))
+            .collect(),
         execution,
     };
     run.prove(&mut channel);
@@ -133,12 +136,17 @@ struct Run<'r, 'c, B: Backend> {
     statement: &'r Statement,
     execution: &'r Execution,
     tables: Tables,
+    constant_shapes: Vec<Vec<usize>>,
 }
 
 impl<B: Backend> Sources for Run<'_, '_, B> {
     fn values(&self, source: Source) -> (&[i32], &[usize]) {
         match source {
             Source::Input(i) => (&self.statement.inputs[i as usize], &self.instance.inputs[i as usize]),
+            Source::Constant(k) => (
+                &self.instance.circuit.constants[k as usize].values,
+                &self.constant_shapes[k as usize],
+            ),
             Source::Lookup { site, column } => {
                 let values = self
                     .tables
@@ -312,7 +320,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
                             }
                         }
                         Factor::Weight { .. } => {
-                            if let Some(claim) = bound.weight_claim(side, &schedule.weights) {
+                            if let Some(claim) = bound.weight_claim(side, &schedule.weights, &self.statement.inputs) {
                                 channel.send_ext(label::WEIGHT_CLAIM, &[value]);
                                 let folded = claim.folded_value(value, row_point);
                                 weight_claims.push((claim, folded));
@@ -383,6 +391,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
             shape,
             keys: &|site| keys(execution, site),
             committed_keys: &|site| self.committed_keys(&witness.cells, site),
+            inputs: &self.statement.inputs,
             shifts: &[],
         }
         .prove(channel, reads)
@@ -466,9 +475,8 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
                 let Some(shape) = self.instance.site(site).map(|s| s.layout.shape.clone()) else {
                     return Vec::new();
                 };
-                super::forms::evaluate(&self.instance.entry.sites[v as usize].index, &shape, |s| {
-                    (segment(s), self.instance.segments[s as usize].shape.clone())
-                })
+                let terms = &self.instance.entry.sites[v as usize].index;
+                super::forms::evaluate(self.instance, terms, &shape, &self.statement.inputs, segment)
             }
         }
     }

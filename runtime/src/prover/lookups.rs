@@ -1,7 +1,7 @@
 //! Moves 4 to 6, proving side. Mirrors `mlc_verifier::lookups`; used by inference and by setup.
 
 use mlc_circuit::{Channel as TableChannel, ChannelKind, Instance, SiteRef, Source, bits_for};
-use mlc_verifier::cells::{Fingerprint, claim_powers};
+use mlc_verifier::cells::{Fingerprint, claim_powers, mask_keys};
 use mlc_verifier::commitment::TreeShape;
 use mlc_verifier::field::{M31, QM31, eq_table, m31, powers};
 use mlc_verifier::functional::{dense, mass};
@@ -31,6 +31,8 @@ pub struct Lookups<'a, 'c, B: Backend> {
     pub keys: &'a (dyn Fn(SiteRef) -> &'a [i32] + Sync),
     /// A site's keys as the committed cells have them, row-major.
     pub committed_keys: &'a (dyn Fn(SiteRef) -> Vec<M31> + Sync),
+    /// The statement's inputs, for masks.
+    pub inputs: &'a [Vec<i32>],
     /// Per segment, what is added to a cell to make its key; empty for none.
     pub shifts: &'a [i32],
 }
@@ -121,6 +123,7 @@ impl<B: Backend> Lookups<'_, '_, B> {
                 keys += eq_zeta[p] * key;
             }
         }
+        keys -= mask_keys(instance, self.inputs, &zeta);
         for (s, &k) in instance.segments.iter().zip(self.shifts) {
             keys -= mass(s, &zeta) * m31(k.into());
         }

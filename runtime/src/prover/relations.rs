@@ -4,8 +4,8 @@
 //! Where the verifier *pushes* a weighting forward onto a tensor's blocks, the prover *pulls* a tensor back onto the
 //! explicit iteration axes: `pull(x_explicit) = Σ_{other axes} w · source[access(x)]`, one axis at a time.
 
-use mlc_circuit::{Access, Equation, Instance, Operand, Product, WeightLayout};
-use mlc_verifier::field::{M31, QM31, m31};
+use mlc_circuit::{Access, Equation, Instance, Operand, Outer, Product, Source, WeightLayout};
+use mlc_verifier::field::{M31, QM31, eq_table, m31};
 use mlc_verifier::functional::{AxisWeights, Weighting, axis_matrix, split_point};
 use mlc_verifier::relations::{ProductShape, Side, used_axes};
 use num_traits::Zero;
@@ -199,35 +199,35 @@ pub fn factor(
             Some(acc)
         }
         Operand::Weight { weight, outer } => Some(weight_factor(
-            backend,
-            product,
-            &shape,
-            outer,
-            &out,
-            &points,
-            sources.weight(*weight),
+            backend, product, &shape, outer, &out, &points, instance, *weight, sources,
         )),
     }
 }
 
-/// A weight over (shared axes, contraction): the outer axes that are not shared are folded at ρ.
+/// A weight over (shared axes, contraction): the outer axes that are not shared are folded at ρ. Only rows that are
+/// selected are read.
+#[allow(clippy::too_many_arguments)]
 fn weight_factor(
     backend: &dyn IntegerOps,
     product: &Product,
     shape: &ProductShape,
-    outer: &[u8],
+    outer: &[Outer],
     out: &[usize],
     points: &[&[QM31]],
-    values: &[i16],
+    instance: &Instance<'_>,
+    weight: u16,
+    sources: &dyn Sources,
 ) -> Vec<QM31> {
+    let values = sources.weight(weight);
     let row_is_shared = product.group.is_empty();
     let row = if row_is_shared {
         shape.shared.last().copied().unwrap_or(1)
     } else {
         shape.contraction()
     };
-    // Position in the shared block of each outer index, and its weight.
-    let mut targets: Vec<(usize, QM31)> = vec![(0, QM31::from(M31::from(1)))];
+    // Rows that are selected, each with its position among the shared blocks and its weight.
+    let one = QM31::from(M31::from(1));
+    let mut targets: Vec<(usize, usize, QM31)> = vec![(0, 0, one)];
     let shared_lens = if row_is_shared {
         &shape.shared[..shape.shared.len() - 1]
     } else {
@@ -237,24 +237,42 @@ fn weight_factor(
     for a in (0..shared_lens.len().saturating_sub(1)).rev() {
         strides[a] = strides[a + 1] * shared_lens[a + 1];
     }
-    for &i in outer {
-        let i = i as usize;
-        let n = out[i];
-        let adds: Vec<(usize, QM31)> = match product.shared.iter().position(|&s| s as usize == i) {
-            Some(k) => (0..n).map(|x| (x * strides[k], QM31::from(M31::from(1)))).collect(),
-            None => mlc_verifier::field::eq_table(points[i], n)
-                .into_iter()
-                .map(|e| (0, e))
-                .collect(),
+    for (o, &len) in outer.iter().zip(&instance.circuit.weights[weight as usize].outer) {
+        // Per combination of the output axes used: position among the shared blocks, weight.
+        let mut adds: Vec<(usize, QM31)> = vec![(0, one)];
+        for &i in o.axes() {
+            let n = out[i as usize];
+            let own: Vec<(usize, QM31)> = match product.shared.iter().position(|&s| s == i) {
+                Some(k) => (0..n).map(|x| (x * strides[k], one)).collect(),
+                None => eq_table(points[i as usize], n).into_iter().map(|e| (0, e)).collect(),
+            };
+            adds = adds
+                .iter()
+                .flat_map(|&(p, w)| own.iter().map(move |&(q, e)| (p + q, w * e)))
+                .collect();
+        }
+        let index: Vec<usize> = match o {
+            Outer::Axis { offset, .. } => {
+                let from = offset.at(&instance.dims).unwrap_or(0);
+                (from..from + adds.len()).collect()
+            }
+            Outer::Selected { input, .. } => {
+                let (tokens, _) = sources.values(Source::Input(*input));
+                tokens.iter().map(|&v| v as usize).collect()
+            }
         };
+        let len = len as usize;
         targets = targets
             .iter()
-            .flat_map(|&(p, w)| adds.iter().map(move |&(q, e)| (p + q, w * e)))
+            .flat_map(|&(r, p, w)| {
+                let own = index.iter().zip(&adds);
+                own.map(move |(&i, &(q, e))| (r * len + i, p + q, w * e))
+            })
             .collect();
     }
     let blocks: usize = shared_lens.iter().product();
     let mut rows: Vec<Vec<(usize, QM31)>> = vec![Vec::new(); blocks];
-    for (r, &(block, e)) in targets.iter().enumerate() {
+    for (r, block, e) in targets {
         rows[block].push((r, e));
     }
     let mut acc = Vec::with_capacity(blocks * row);
@@ -263,7 +281,7 @@ fn weight_factor(
     }
     // Shared axes that the weight does not use repeat it.
     let unused: Vec<usize> = (0..shared_lens.len())
-        .filter(|&k| !outer.contains(&product.shared[k]))
+        .filter(|&k| !outer.iter().any(|o| o.axes().contains(&product.shared[k])))
         .collect();
     if !unused.is_empty() {
         let source = acc.clone();

@@ -135,6 +135,7 @@ fn run<B: Backend>(
         shape: schedule.channels,
         keys: &key,
         committed_keys: &|site| key(site).iter().map(|&k| m31(k.into())).collect(),
+        inputs: &[],
         shifts: &setup.shifts,
     }
     .prove(channel, &reads);

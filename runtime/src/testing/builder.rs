@@ -1,8 +1,9 @@
 //! Builds circuits layer by layer: offsets, shifts and table sizes follow from the bounds of each right side.
 
 use mlc_circuit::{
-    Access, AxisMap, Circuit, Entry, Equation, FormTerm, InputKind, Label, Left, Len, Operand, Product, PublicInput,
-    PublicOutput, Read, Reads, RuntimeDim, Segment, SiteRef, Source, Step, Table, VirtualSite, Weight, check,
+    Access, AxisMap, Circuit, Constant, Entry, Equation, FormSource, FormTerm, InputKind, Label, Left, Len, Operand,
+    Outer, Product, PublicInput, PublicOutput, Read, Reads, RuntimeDim, Segment, SiteRef, Source, Step, Table,
+    VirtualSite, Weight, check,
 };
 
 use super::Rng;
@@ -74,6 +75,7 @@ impl Builder {
             dims: Vec::new(),
             tables: Vec::new(),
             weights: Vec::new(),
+            constants: Vec::new(),
             entries: vec![entry],
         };
         Self {
@@ -85,7 +87,7 @@ impl Builder {
         }
     }
 
-    fn entry(&mut self) -> &mut Entry {
+    pub(super) fn entry(&mut self) -> &mut Entry {
         &mut self.circuit.entries[0]
     }
 
@@ -104,7 +106,7 @@ impl Builder {
         self.circuit.tables.len() as u16 - 1
     }
 
-    fn segment(&mut self, name: String, axes: &[Len], table: Option<u16>, ranged: bool) -> u16 {
+    pub(super) fn segment(&mut self, name: String, axes: &[Len], table: Option<u16>, ranged: bool) -> u16 {
         let axes = axes.to_vec();
         self.entry().segments.push(Segment {
             name,
@@ -115,14 +117,14 @@ impl Builder {
         self.entry().segments.len() as u16 - 1
     }
 
-    fn step(&mut self, step: Step) {
+    pub(super) fn step(&mut self, step: Step) {
         match &mut self.repeat {
             Some((_, steps)) => steps.push(step),
             None => self.entry().steps.push(step),
         }
     }
 
-    fn equation(&mut self, e: Equation) {
+    pub(super) fn equation(&mut self, e: Equation) {
         let q = self.entry().equations.len() as u16;
         self.entry().equations.push(e);
         self.step(Step::Equation(q));
@@ -182,6 +184,22 @@ impl Builder {
         self.entry().inputs.len() as u16 - 1
     }
 
+    /// A public constant with arbitrary values in `[-max, max]`.
+    pub fn constant(&mut self, name: &str, axes: &[usize], max: i32) -> Act {
+        let len = axes.iter().product();
+        let values = (0..len).map(|_| self.rng.range(-i64::from(max), max.into()) as i32);
+        let constant = Constant {
+            name: name.into(),
+            axes: axes.iter().map(|&n| n as u32).collect(),
+            values: values.collect(),
+        };
+        self.circuit.constants.push(constant);
+        Act {
+            source: Source::Constant(self.circuit.constants.len() as u16 - 1),
+            axes: axes.iter().map(|&n| Len::fixed(n)).collect(),
+        }
+    }
+
     /// A weight with arbitrary values of `bits` bits; its column bound is the largest sum of magnitudes.
     pub fn weight(&mut self, name: &str, outer: &[usize], row_len: usize, bits: u8) -> u16 {
         let max = (1i64 << (bits - 1)) - 1;
@@ -229,7 +247,13 @@ impl Builder {
 
     /// A new `t` of about `table_bits` bits, without table, that is the right side shifted; its bits, and the index
     /// that stands for 0.
-    fn digits(&mut self, name: &str, out: &[Len], reads: Vec<Reads>, products: Vec<Product>) -> (u16, u32, i32) {
+    pub(super) fn digits(
+        &mut self,
+        name: &str,
+        out: &[Len],
+        reads: Vec<Reads>,
+        products: Vec<Product>,
+    ) -> (u16, u32, i32) {
         let (mut e, lo, hi) = self.unsigned(name, out, reads, products);
         let bits_of = |n: i64| (i64::BITS - n.leading_zeros()).max(1);
         let shift = bits_of(hi - lo).saturating_sub(self.table_bits);
@@ -346,12 +370,12 @@ impl Builder {
             index: vec![
                 FormTerm {
                     coefficient: 1,
-                    segment: maximum,
+                    source: FormSource::Segment(maximum),
                     access: Access::identity(leading.len()),
                 },
                 FormTerm {
                     coefficient: -1,
-                    segment: t,
+                    source: FormSource::Segment(t),
                     access,
                 },
             ],
@@ -428,7 +452,7 @@ impl Builder {
             a: Operand::Reads(vec![x.read(1, Access::axes(&iters))]),
             b: Operand::Weight {
                 weight,
-                outer: vec![keep as u8],
+                outer: vec![Outer::axis(keep as u8)],
             },
         };
         (out, product)
@@ -492,7 +516,7 @@ impl Builder {
             a: Operand::Reads(vec![x.read(1, access)]),
             b: Operand::Weight {
                 weight,
-                outer: (1..=outer.len() as u8).collect(),
+                outer: (1..=outer.len() as u8).map(Outer::axis).collect(),
             },
         };
         (out, product)

@@ -1,6 +1,6 @@
 //! Hand-built circuits, one per shape of network.
 
-use mlc_circuit::{Access, AxisMap, Label, Len, Operand, Product, Read, Reads};
+use mlc_circuit::{Access, AxisMap, Label, Len, Operand, Outer, Product, Read, Reads};
 
 use super::{Act, Activation, Builder, Case, Conv, plain};
 
@@ -101,7 +101,7 @@ pub(super) fn residual_stream(b: &mut Builder, x: &Act, blocks: usize, bits: u8)
         a: Operand::Reads(reads),
         b: Operand::Weight {
             weight,
-            outer: vec![0, 2],
+            outer: vec![Outer::axis(0), Outer::axis(2)],
         },
     };
     let o = b.declare("o", &axes, Activation::Clamp(127));

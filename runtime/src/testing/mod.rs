@@ -10,6 +10,7 @@
 //! assert_eq!(execution.segments.len(), case.circuit.entries[0].segments.len());
 //! ```
 
+mod attention;
 mod builder;
 mod examples;
 mod random;
@@ -17,6 +18,7 @@ mod rng;
 
 use mlc_circuit::Circuit;
 
+pub use attention::{Mask, tokens_to_logits};
 pub use builder::{Act, Activation, Builder, Conv, plain};
 pub use examples::{conv_max_pool, linear_relu, residual_blocks};
 pub use random::random;

@@ -1,7 +1,8 @@
 //! Random circuits: layers of every kind over odd shapes, with arbitrary tables.
 
-use mlc_circuit::{Access, AxisMap, Gate, Label, Len, Operand, Product, Read, Reads};
+use mlc_circuit::{Access, AxisMap, Gate, Label, Len, Operand, Outer, Product, Read, Reads, Source};
 
+use super::attention::{Mask, causal, show_first};
 use super::examples::{max_pool, residual_stream};
 use super::{Act, Activation, Builder, Case, Conv, plain};
 
@@ -19,16 +20,19 @@ pub fn random(seed: u64) -> Case {
     } else {
         b.dim("batch", max)
     };
-    let kind = b.rng.len(0, 5);
+    let kind = b.rng.len(0, 8);
     match kind {
         0 | 1 => mlp(&mut b, batch),
         2 | 3 => image(&mut b, batch),
         4 => residual(&mut b, batch),
-        _ => products(&mut b, batch),
+        5 => products(&mut b, batch),
+        _ => attention(&mut b, batch),
     }
     let value = b.rng.len(1, max as usize) as u32;
     let dims = if fixed { vec![] } else { vec![value] };
-    Case::new(b, &dims)
+    let mut case = Case::new(b, &dims);
+    show_first(&mut case);
+    case
 }
 
 fn input(b: &mut Builder, name: &str, axes: &[Len]) -> Act {
@@ -173,7 +177,7 @@ fn chain(b: &mut Builder, x: &Act, d: usize, blocks: usize) {
         group: vec![Len::fixed(d)],
         a: Operand::Weight {
             weight,
-            outer: vec![0, 2],
+            outer: vec![Outer::axis(0), Outer::axis(2)],
         },
         b: Operand::Reads(vec![x.read(1, first), o.read(1, previous)]),
     };
@@ -234,4 +238,153 @@ fn products(b: &mut Builder, batch: Len) {
     let f = activation(b);
     let x = b.requant("sums", &square, vec![plain(before)], vec![], f);
     logits(b, &x);
+}
+
+/// A transformer's pieces in arbitrary combination: rows selected by tokens and positions, constants, masked softmax.
+fn attention(b: &mut Builder, batch: Len) {
+    let (n, d) = (b.rng.pick(&LENS), b.rng.pick(&[1, 2, 3, 5, 8, 17]));
+    let tokens = Len::fixed(n);
+    let sequence = [batch.clone(), tokens.clone()];
+    let axes = [batch.clone(), tokens.clone(), Len::fixed(d)];
+    let vocabulary = b.rng.pick(&[1, 2, 3, 7, 16, 20]);
+    let low = b.rng.len(0, vocabulary - 1);
+    let ids = b.input("ids", &sequence, low as i32, vocabulary as i32 - 1);
+    let Source::Input(ids) = ids.source else { return };
+    let selected = |axes: &[u8]| Outer::Selected {
+        input: ids,
+        axes: axes.to_vec(),
+    };
+    let offset = b.rng.len(0, 3);
+    let spare = b.rng.len(0, 3);
+    let place = |axis: u8| Outer::Axis {
+        axis,
+        offset: Len::fixed(offset),
+    };
+    // Rows of one table by token, of another by token and position, in either order.
+    let embedding = b.weight("embedding", &[vocabulary], d, 5);
+    let positions = b.weight("positions", &[n + offset + spare], d, 5);
+    let mut embed = vec![
+        b.rows(embedding, vec![selected(&[0, 1])], 2),
+        b.rows(positions, vec![place(1)], 2),
+    ];
+    if b.rng.once_in(2) {
+        let classes = b.input("classes", &[batch.clone()], 0, 2);
+        if let Source::Input(input) = classes.source {
+            let by_class = Outer::Selected { input, axes: vec![0] };
+            let (outer, lens) = if b.rng.once_in(2) {
+                (vec![by_class, place(1)], [3, n + offset])
+            } else {
+                (vec![place(1), by_class], [n + offset, 3])
+            };
+            let joint = b.weight("joint", &lens, d, 5);
+            embed.push(b.rows(joint, outer, 2));
+        }
+    }
+    let f = activation(b);
+    let mut x = b.requant("embed", &axes, vec![], embed, f);
+
+    // Constants: longer or shorter than what reads them, in reads and in products.
+    let (long, shift) = (b.rng.len(1, n + 3), b.rng.range(-2, 2) as i32);
+    let angles = b.constant("angles", &[long, d], 31);
+    let mut access = Access::axes(&[1, 2]);
+    access.axes[0] = AxisMap::Affine {
+        offset: shift,
+        parts: vec![(1, 1)],
+    };
+    let turned = Product {
+        coefficient: 1,
+        shared: vec![1, 2],
+        group: vec![],
+        a: Operand::Reads(vec![x.whole()]),
+        b: Operand::Reads(vec![angles.read(1, access.clone())]),
+    };
+    // Tokens in a factor whose output axes are shared: elementwise with the embedding.
+    let scaled = Product {
+        coefficient: -1,
+        shared: vec![0, 1, 2],
+        group: vec![],
+        a: Operand::Weight {
+            weight: embedding,
+            outer: vec![selected(&[0, 1])],
+        },
+        b: Operand::Reads(vec![x.whole()]),
+    };
+    let products = if b.rng.once_in(2) {
+        vec![turned, scaled]
+    } else {
+        vec![turned]
+    };
+    let f = activation(b);
+    let y = b.requant("turn", &axes, vec![plain(angles.read(-3, access))], products, f);
+
+    if b.rng.once_in(3) {
+        // Tokens in a contraction with shared output axes: s[b, t] = Σ_k y[b, t, k] · embedding[ids[b, t], k].
+        let own = Product {
+            coefficient: 1,
+            shared: vec![0, 1],
+            group: vec![Len::fixed(d)],
+            a: Operand::Reads(vec![y.read(1, Access::axes(&[0, 1, 2]))]),
+            b: Operand::Weight {
+                weight: embedding,
+                outer: vec![selected(&[0, 1])],
+            },
+        };
+        b.output("own", &sequence, vec![], vec![own], Label::None);
+    }
+
+    let square = [batch.clone(), tokens.clone(), tokens.clone()];
+    let scores = Product {
+        coefficient: 1,
+        shared: vec![0],
+        group: vec![Len::fixed(d)],
+        a: Operand::Reads(vec![y.read(1, Access::axes(&[0, 1, 3]))]),
+        b: Operand::Reads(vec![x.read(1, Access::axes(&[0, 2, 3]))]),
+    };
+    let mut masks = Vec::new();
+    let hides_by_query = b.rng.once_in(2);
+    if b.rng.once_in(2) {
+        // Hidden keys, alike for all queries or not; what is outside is not hidden.
+        let lens = if hides_by_query { &square[..] } else { &sequence[..] };
+        let mask = b.input("hidden", lens, 0, 1);
+        if let Source::Input(i) = mask.source {
+            let axes: &[u8] = if hides_by_query { &[0, 1, 2] } else { &[0, 2] };
+            masks.push(Mask::Input(i, Access::axes(axes)));
+        }
+    }
+    if masks.is_empty() || b.rng.once_in(2) {
+        // A window leaves the diagonal visible; without the diagonal, only no window leaves the first key.
+        let ahead = b.rng.len(0, 2);
+        let window = if masks.is_empty() || hides_by_query {
+            b.rng.pick(&[None, Some(ahead as u32 + 1), Some(ahead as u32 + 3)])
+        } else {
+            None
+        };
+        masks.push(causal(3, ahead, window));
+    }
+    let bits = b.table_bits;
+    b.table_bits = bits.min(7);
+    let p = b.masked_softmax("scores", &square, (vec![], vec![scores]), &masks, 15);
+    b.table_bits = bits;
+    let mix = Product {
+        coefficient: 1,
+        shared: vec![0],
+        group: vec![tokens],
+        a: Operand::Reads(vec![p.read(1, Access::axes(&[0, 1, 3]))]),
+        b: Operand::Reads(vec![x.read(1, Access::axes(&[0, 3, 2]))]),
+    };
+    let f = activation(b);
+    x = b.requant("mix", &axes, vec![], vec![mix], f);
+    let mut out = sequence.to_vec();
+    out.push(Len::fixed(vocabulary));
+    let head = Product {
+        coefficient: 1,
+        shared: vec![],
+        group: vec![Len::fixed(d)],
+        a: Operand::Reads(vec![x.read(1, Access::axes(&[0, 1, 3]))]),
+        b: Operand::Weight {
+            weight: embedding,
+            outer: vec![Outer::axis(2)],
+        },
+    };
+    b.output("logits", &out, vec![], vec![head], Label::ArgMax);
 }

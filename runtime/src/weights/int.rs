@@ -140,6 +140,7 @@ mod tests {
                 bits: 4,
                 column_sum: 12,
             }],
+            constants: Vec::new(),
             entries: vec![],
         }
     }

@@ -168,6 +168,7 @@ mod tests {
                 bits: 8,
                 column_sum: 200,
             }],
+            constants: Vec::new(),
             entries: vec![],
         };
         // Stored [in 2, out 3]; scale 1/2.

@@ -3,8 +3,8 @@
 
 use mlc_circuit::check::{CheckError, check};
 use mlc_circuit::{
-    Access, AxisMap, Circuit, Entry, Equation, Gate, InputKind, InstanceError, Label, Left, Len, Operand, Product,
-    Read, Reads, RuntimeDim, SiteRef, Source, Step, Table, Weight,
+    Access, AxisMap, Circuit, Entry, Equation, FormSource, Gate, InputKind, InstanceError, Label, Left, Len, Operand,
+    Outer, Product, Read, Reads, RuntimeDim, SiteRef, Source, Step, Table, Weight,
 };
 
 use mlc_runtime::testing::Builder;
@@ -36,7 +36,7 @@ fn operand<'c>(c: &'c mut Circuit, name: &str) -> &'c mut Vec<Read> {
 }
 
 /// The outer axes of the weight of an equation's first product.
-fn outer<'c>(c: &'c mut Circuit, name: &str) -> &'c mut Vec<u8> {
+fn outer<'c>(c: &'c mut Circuit, name: &str) -> &'c mut Vec<Outer> {
     match &mut equation(c, name).products[0].b {
         Operand::Weight { outer, .. } => outer,
         other => panic!("{other:?}"),
@@ -79,7 +79,7 @@ fn lookup(segment: usize) -> Source {
 fn malformed_circuits_are_refused() {
     let rows: Vec<(&str, Edit)> = vec![
         ("a circuit needs an entry", |c| c.entries.clear()),
-        ("too many tables or weights", |c| {
+        ("too many tables, weights or constants", |c| {
             c.tables.resize(1 << 12, Table::range(1))
         }),
         ("too many tables or weights", |c| {
@@ -135,13 +135,16 @@ fn malformed_circuits_are_refused() {
             entry(c).segments[s].ranged = true;
         }),
         ("an unknown table", |c| entry(c).sites[0].table = 99),
-        ("a virtual index is a maximum less what it is compared with", |c| {
-            entry(c).sites[0].index[0].coefficient = 2
-        }),
+        (
+            "a virtual index is a maximum less what it is compared with, and at most three masks",
+            |c| entry(c).sites[0].index[0].coefficient = 2,
+        ),
         ("a virtual index is a maximum less what it is compared with", |c| {
             entry(c).sites[0].index.truncate(1)
         }),
-        ("an unknown segment", |c| entry(c).sites[0].index[1].segment = 99),
+        ("an unknown segment", |c| {
+            entry(c).sites[0].index[1].source = FormSource::Segment(99)
+        }),
         ("a lookup index reads single cells", |c| {
             first(&mut entry(c).sites[0].index[1].access, AxisMap::Before { iter: 0 });
         }),
@@ -236,21 +239,28 @@ fn malformed_circuits_are_refused() {
         ("an unknown weight", |c| {
             equation(c, "head").products[0].b = Operand::Weight {
                 weight: 99,
-                outer: vec![1],
+                outer: vec![Outer::axis(1)],
             };
         }),
-        ("a weight has one iteration axis per outer axis", |c| {
+        ("a weight has one selection per outer axis", |c| {
             outer(c, "head").clear()
         }),
-        ("an outer axis must be an output axis", |c| outer(c, "head")[0] = 2),
-        ("an outer axis has the weight's length", |c| outer(c, "head")[0] = 0),
+        ("an outer axis must be an output axis", |c| {
+            outer(c, "head")[0] = Outer::axis(2)
+        }),
+        ("an outer axis is longer than the weight's", |c| {
+            outer(c, "head")[0] = Outer::Axis {
+                axis: 1,
+                offset: Len::fixed(1),
+            }
+        }),
         ("an outer axis is used twice", |c| {
             // Blocks and width made as long as each other.
             c.weights
                 .iter_mut()
                 .filter(|w| w.name == "up")
                 .for_each(|w| w.outer = vec![3, 3]);
-            *outer(c, "up") = vec![0, 0];
+            *outer(c, "up") = vec![Outer::axis(0), Outer::axis(0)];
         }),
         ("a weight needs a contraction axis", |c| {
             let p = &mut equation(c, "head").products[0];
@@ -549,9 +559,9 @@ fn pool_again(c: &mut Circuit) {
     let first = e.segments.len() as u16;
     site.name = "top.difference".into();
     site.axes = maximum.axes.clone();
-    site.index[0].segment = first;
+    site.index[0].source = FormSource::Segment(first);
     site.index[0].access = Access::identity(2);
-    site.index[1].segment = below as u16;
+    site.index[1].source = FormSource::Segment(below as u16);
     site.index[1].access = Access::identity(4);
     (maximum.name, count.name, counts.name) = ("top".into(), "top.attained".into(), "top.attained".into());
     maximum.axes.truncate(2);

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use mlc_circuit::{
-    Access, AxisMap, Circuit, Instance, Label, Len, Operand, Product, Reads, Segment, WeightLayout, format,
+    Access, AxisMap, Circuit, Instance, Label, Len, Operand, Outer, Product, Reads, Segment, WeightLayout, format,
 };
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::exec::{Execution, execute};
@@ -76,7 +76,7 @@ pub(crate) fn everything() -> Case {
         a: Operand::Reads(reads),
         b: Operand::Weight {
             weight,
-            outer: vec![0, 2],
+            outer: vec![Outer::axis(0), Outer::axis(2)],
         },
     };
     let o = b.declare("o", &axes, Activation::Clamp(31));
