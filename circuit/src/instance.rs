@@ -10,8 +10,8 @@
 use alloc::{collections::BTreeSet, string::String, vec::Vec};
 
 use crate::{
-    Access, AxisMap, BlockLayout, Circuit, Entry, Equation, FormSource, Len, Operand, Outer, SiteRef, Source, Table,
-    bits_for,
+    Access, AxisMap, BlockLayout, Circuit, Entry, Equation, FormSource, Len, Operand, Outer, Read, SiteRef, Source,
+    Table, bits_for,
 };
 
 /// Why a circuit cannot be instantiated.
@@ -135,27 +135,32 @@ fn shape(name: &str, axes: &[Len], dims: &[u32]) -> Result<Vec<usize>, InstanceE
     if size > MAX_CELLS { Err(err()) } else { Ok(lens) }
 }
 
-/// What it costs to push a weighting with these core lengths onto every cell of a tensor of `shape`.
-fn push_work(access: &Access, lens: &[usize], cores: &[usize], shape: &[usize]) -> usize {
+/// The most that one step costs of pushing a weighting with core lengths `cores` through an access, to a tensor with
+/// core lengths `to`: as `functional::push` of the verifier does it, one coordinate after another.
+fn push_work(access: &Access, lens: &[usize], cores: &[usize], shape: &[usize], to: &[usize]) -> usize {
     let mut size = cores.iter().copied().fold(1, usize::saturating_mul);
-    let mut work = 0usize;
+    let mut most = size;
     for (i, (&n, &core)) in lens.iter().zip(cores).enumerate() {
         if !access.uses(i as u8) {
-            work = work.saturating_add(size).saturating_add(n);
+            most = most.max(n);
             size = size.checked_div(core).unwrap_or(0);
         }
     }
-    for (m, &n) in access.axes.iter().zip(shape) {
+    for (m, (&n, &core)) in access.axes.iter().zip(shape.iter().zip(to)) {
         let over = |of: &[usize]| m.iters().iter().map(|&i| of[i as usize]).fold(1, usize::saturating_mul);
         let own = match m {
             AxisMap::Before { .. } => over(lens).saturating_mul(n),
             AxisMap::Affine { .. } => over(lens),
         };
         let rest = size.checked_div(over(cores)).unwrap_or(0);
-        size = rest.saturating_mul(n);
-        work = work.saturating_add(rest.saturating_mul(own)).saturating_add(size);
+        size = rest.saturating_mul(core);
+        most = most.max(rest.saturating_mul(own)).max(size);
     }
-    work
+    most
+}
+
+fn odd(shape: &[usize]) -> Vec<usize> {
+    shape.iter().map(|n| n >> n.trailing_zeros()).collect()
 }
 
 fn align(at: usize, block_bits: u32) -> usize {
@@ -362,117 +367,46 @@ impl Circuit {
 }
 
 impl<'c> Instance<'c> {
-    /// Refuses instances whose functionals are too costly to evaluate: keys are untrusted.
+    /// Refuses instances whose functionals are too costly to evaluate: keys are untrusted. Lookups and segments cost
+    /// their blocks, public sources their cells.
     fn check_cost(&self) -> Result<(), InstanceError> {
-        let odd = |shape: &[usize]| {
-            shape
-                .iter()
-                .map(|n| n >> n.trailing_zeros())
-                .fold(1usize, usize::saturating_mul)
-        };
-        let within = |name: &String, access: &Access, iterations: &[usize], core: usize, target: &[usize]| {
-            let coordinates = access.axes.iter().zip(target).map(|(m, &n)| {
-                let own = m
-                    .iters()
-                    .iter()
-                    .map(|&i| iterations[i as usize])
-                    .fold(1usize, usize::saturating_mul);
-                if matches!(m, AxisMap::Before { .. }) {
-                    own.saturating_mul(n)
-                } else {
-                    own
-                }
-            });
-            let work = coordinates.fold(core.saturating_mul(odd(target)), usize::max);
-            if work > MAX_WORK {
-                Err(InstanceError::Size { name: name.clone() })
-            } else {
-                Ok(())
-            }
-        };
-        for e in &self.entry.equations {
-            for r in &e.reads {
-                let iterations = self.lens(&e.iterations(&r.reduce));
-                within(
-                    &e.name,
-                    &r.read.access,
-                    &iterations,
-                    1,
-                    &self.source_shape(r.read.source),
-                )?;
-            }
-            for p in &e.products {
-                let iterations = self.lens(&e.iterations(&p.group));
-                let core = if p.group.len() > 1 {
-                    self.lens(&p.group).iter().product()
-                } else {
-                    1
-                };
-                for o in [&p.a, &p.b] {
-                    if let Operand::Reads(reads) = o {
-                        for r in reads {
-                            within(&e.name, &r.access, &iterations, core, &self.source_shape(r.source))?;
-                        }
-                    }
-                }
-            }
-        }
-        for s in &self.entry.sites {
-            let shape = self.lens(&s.axes);
-            for t in &s.index {
-                if let Some(segment) = t.segment() {
-                    within(
-                        &s.name,
-                        &t.access,
-                        &shape,
-                        odd(&shape),
-                        &self.segments[segment as usize].shape,
-                    )?;
-                }
-            }
-        }
-        self.check_public_cost()
-    }
-
-    /// Refuses instances whose public sources are too costly to evaluate: inputs and constants are read cell by cell.
-    fn check_public_cost(&self) -> Result<(), InstanceError> {
         let mut total = 0usize;
-        let mut spend = |name: &String, work: usize| {
-            total = total.saturating_add(work);
+        let mut spend = |name: &String, work: usize, public: bool| {
+            total = total.saturating_add(if public { work } else { 0 });
             if work > MAX_WORK || total > MAX_PUBLIC_WORK {
                 Err(InstanceError::Size { name: name.clone() })
             } else {
                 Ok(())
             }
         };
-        let public = |s: Source| matches!(s, Source::Input(_) | Source::Constant(_));
         for e in &self.entry.equations {
-            let read = |access: &Access, source: Source, group: &[Len]| {
-                let lens = self.lens(&e.iterations(group));
-                // A flattened group is all core; a single axis is a point.
-                let flat = group.len() > 1;
+            // What a read costs whose iterations beyond the output are `extra`, all core if `flat`.
+            let cost = |r: &Read, extra: &[Len], flat: bool| {
+                let lens = self.lens(&e.iterations(extra));
                 let core = |i: usize| if flat && i >= e.out.len() { lens[i] } else { 1 };
                 let cores: Vec<usize> = (0..lens.len()).map(core).collect();
-                push_work(access, &lens, &cores, &self.source_shape(source))
+                let shape = self.source_shape(r.source);
+                let public = !matches!(r.source, Source::Lookup { .. });
+                let to = if public { shape.clone() } else { odd(&shape) };
+                (push_work(&r.access, &lens, &cores, &shape, &to), public)
             };
-            for r in e.reads.iter().filter(|r| public(r.read.source)) {
-                let lens = self.lens(&e.iterations(&r.reduce));
-                let cores = alloc::vec![1; lens.len()];
-                let shape = self.source_shape(r.read.source);
-                spend(&e.name, push_work(&r.read.access, &lens, &cores, &shape))?;
+            for r in &e.reads {
+                let (work, public) = cost(&r.read, &r.reduce, false);
+                spend(&e.name, work, public)?;
             }
-            for o in e.products.iter().flat_map(|p| [(&p.a, &p.group), (&p.b, &p.group)]) {
+            for (o, group) in e.products.iter().flat_map(|p| [(&p.a, &p.group), (&p.b, &p.group)]) {
                 match o {
-                    (Operand::One, _) => {}
-                    (Operand::Reads(reads), group) => {
-                        for r in reads.iter().filter(|r| public(r.source)) {
-                            spend(&e.name, read(&r.access, r.source, group))?;
+                    Operand::One => {}
+                    Operand::Reads(reads) => {
+                        for r in reads {
+                            let (work, public) = cost(r, group, group.len() > 1);
+                            spend(&e.name, work, public)?;
                         }
                     }
-                    (Operand::Weight { outer, .. }, _) => {
+                    Operand::Weight { outer, .. } => {
                         for o in outer {
                             if let Outer::Selected { input, .. } = o {
-                                spend(&e.name, self.inputs[*input as usize].iter().product())?;
+                                spend(&e.name, self.inputs[*input as usize].iter().product(), true)?;
                             }
                         }
                     }
@@ -480,23 +414,26 @@ impl<'c> Instance<'c> {
             }
         }
         for s in &self.entry.sites {
-            let shape = self.lens(&s.axes);
-            let cores: Vec<usize> = shape.iter().map(|n| n >> n.trailing_zeros()).collect();
-            for t in s.masks() {
-                let work = match &t.source {
-                    FormSource::Segment(_) => continue,
-                    FormSource::Input(i) => push_work(&t.access, &shape, &cores, &self.inputs[*i as usize]),
+            let lens = self.lens(&s.axes);
+            let cores = odd(&lens);
+            for t in &s.index {
+                let (work, public) = match &t.source {
+                    FormSource::Segment(segment) => {
+                        let shape = &self.segments[*segment as usize].shape;
+                        (push_work(&t.access, &lens, &cores, shape, &odd(shape)), false)
+                    }
+                    FormSource::Input(i) => {
+                        let shape = &self.inputs[*i as usize];
+                        (push_work(&t.access, &lens, &cores, shape, shape), true)
+                    }
                     // One pass over the columns for every block of rows, one over the rows.
                     FormSource::Causal(m) => {
                         let (row, col) = (m.row as usize, m.col as usize);
                         let blocks = cores.iter().copied().fold(1, usize::saturating_mul);
-                        cores[row]
-                            .saturating_mul(shape[col])
-                            .saturating_add(shape[row])
-                            .saturating_add(blocks)
+                        (cores[row].saturating_mul(lens[col]).max(lens[row]).max(blocks), true)
                     }
                 };
-                spend(&s.name, work)?;
+                spend(&s.name, work, public)?;
             }
         }
         Ok(())

@@ -27,6 +27,8 @@ fn hand_built_circuits() {
         testing::linear_relu(3, 20, 17, 10),
         testing::conv_max_pool(2, 1, 8, 5),
         testing::residual_blocks(3, 12, 4),
+        testing::tokens_to_logits(2, 3, 5, 7, 6, true),
+        testing::tokens_to_logits(1, 17, 17, 20, 5, false),
     ] {
         run(&Naive, &case);
     }
@@ -34,7 +36,7 @@ fn hand_built_circuits() {
 
 #[test]
 fn random_circuits_on_both_backends() {
-    for seed in 0..24 {
+    for seed in 0..32 {
         let case = testing::random(seed);
         let (key, proof) = run(&Naive, &case);
         let (cpu_key, cpu_proof) = run(&Cpu, &case);

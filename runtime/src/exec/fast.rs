@@ -612,6 +612,7 @@ mod tests {
         agree(&testing::linear_relu(20, 64, 70, 10));
         agree(&testing::conv_max_pool(2, 3, 9, 6));
         agree(&testing::residual_blocks(5, 32, 5));
+        agree(&testing::tokens_to_logits(3, 10, 17, 20, 8, true));
     }
 
     proptest! {

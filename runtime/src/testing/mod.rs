@@ -77,6 +77,7 @@ mod tests {
         accepted(&linear_relu(3, 20, 17, 10));
         accepted(&conv_max_pool(2, 1, 8, 5));
         accepted(&residual_blocks(3, 12, 4));
+        accepted(&tokens_to_logits(2, 3, 5, 7, 6, true));
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn malformed_circuits_are_refused() {
         ("too many tables, weights or constants", |c| {
             c.tables.resize(1 << 12, Table::range(1))
         }),
-        ("too many tables or weights", |c| {
+        ("too many tables, weights or constants", |c| {
             c.weights.resize(1 << 16, c.weights[0].clone())
         }),
         ("the maximum must be between 1 and 2^24", |c| c.dims[0].max = 0),

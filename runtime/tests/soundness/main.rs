@@ -14,12 +14,14 @@
 //! | `weights` | the setup proof: each message, values out of range, column sums |
 //! | `keys` | keys: bytes, roots, parameters |
 //! | `circuits` | each rule that a circuit must keep |
+//! | `attention` | tokens, positions, constants and masks: lies, and the rules that a circuit must keep |
 //!
 //! `scripts/mutation/run.py` disables the checks of the verifier one by one and runs these tests: the results are in
 //! docs/protocol/mutation.md.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod attention;
 mod cells;
 mod circuits;
 mod claims;

@@ -149,7 +149,7 @@ pub(crate) fn tree_of(circuit: &Circuit, params: &Parameters, cells: &Vec<M31>) 
 }
 
 impl World {
-    fn new(case: Case, params: Parameters) -> Self {
+    pub(crate) fn new(case: Case, params: Parameters) -> Self {
         mlc_circuit::check::check(&case.circuit).unwrap();
         let cells = cells_of(&case.circuit, &case.weights);
         let tree = tree_of(&case.circuit, &params, &cells);
