@@ -122,7 +122,7 @@ const MAX_LEAVES: usize = 1 << 30;
 /// Most work that one coordinate of an access, or one pass of a functional's core over blocks, may cost a verifier.
 const MAX_WORK: usize = 1 << 27;
 /// Most work that all public sources of an entry (inputs, constants, masks, selections) may cost a verifier.
-const MAX_PUBLIC_WORK: usize = 1 << 32;
+const MAX_PUBLIC_WORK: usize = 1 << 30;
 
 fn shape(name: &str, axes: &[Len], dims: &[u32]) -> Result<Vec<usize>, InstanceError> {
     let err = || InstanceError::Size { name: name.into() };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use mlc_circuit::{Circuit, Entry, FormTerm, Left, Operand, SiteRef, Source};
+use mlc_circuit::{Circuit, Entry, FormTerm, Left, Operand, Outer, SiteRef, Source};
 
 /// A node of the picture.
 struct Node {
@@ -112,7 +112,13 @@ fn graph(circuit: &Circuit, entry: &Entry) -> Graph {
             match operand {
                 Operand::One => {}
                 Operand::Reads(reads) => reads.iter().for_each(|r| edge(equations + i, &r.source)),
-                Operand::Weight { weight, .. } => used.push((equations + i, weights + usize::from(*weight))),
+                Operand::Weight { weight, outer } => {
+                    used.push((equations + i, weights + usize::from(*weight)));
+                    used.extend(outer.iter().filter_map(|o| match o {
+                        Outer::Selected { input, .. } => Some((equations + i, usize::from(*input))),
+                        Outer::Axis { .. } => None,
+                    }));
+                }
             }
         }
     }

@@ -53,21 +53,81 @@ fn product_len(c: &Circuit, axes: &[Len]) -> i128 {
     axes.iter().fold(1i128, |n, a| n.saturating_mul(max_len(c, a)))
 }
 
+/// What the values of tables and constants are, found once: a hostile circuit may read a long one often.
+pub(super) struct Ranges {
+    columns: Vec<Vec<Interval>>,
+    constants: Vec<Interval>,
+    /// Per table, the rows up to the last that is not 0 in every column.
+    support: Vec<usize>,
+}
+
+impl Ranges {
+    pub(super) fn new(c: &Circuit) -> Self {
+        let support = |t: &crate::Table| {
+            let last = t.columns.iter().filter_map(|col| col.iter().rposition(|&v| v != 0));
+            last.max().map_or(0, |row| row + 1)
+        };
+        Self {
+            columns: c
+                .tables
+                .iter()
+                .map(|t| t.columns.iter().map(|col| hull(col)).collect())
+                .collect(),
+            constants: c.constants.iter().map(|k| hull(&k.values)).collect(),
+            support: c.tables.iter().map(support).collect(),
+        }
+    }
+
+    /// Whether every column of a table is 0 from row `from` on.
+    pub(super) fn zero_from(&self, table: u16, from: usize) -> bool {
+        self.support[table as usize] <= from
+    }
+}
+
+/// Where ranges come from: found once, or looked for when needed.
+#[derive(Clone, Copy)]
+enum Known<'r> {
+    Once(&'r Ranges),
+    Each,
+}
+
+impl Known<'_> {
+    fn constant(self, c: &Circuit, k: u16) -> Interval {
+        match self {
+            Self::Once(r) => r.constants[k as usize],
+            Self::Each => hull(&c.constants[k as usize].values),
+        }
+    }
+
+    fn column(self, c: &Circuit, table: u16, column: u8) -> Interval {
+        match self {
+            Self::Once(r) => r.columns[table as usize].get(column as usize).copied(),
+            Self::Each => c.tables[table as usize]
+                .columns
+                .get(column as usize)
+                .map(|col| hull(col)),
+        }
+        .unwrap_or(Interval { lo: 0, hi: 0 })
+    }
+}
+
+/// Smallest and largest value; 0 for none.
+fn hull(values: &[i32]) -> Interval {
+    let bound = |v: Option<&i32>| i128::from(v.copied().unwrap_or(0));
+    Interval {
+        lo: bound(values.iter().min()),
+        hi: bound(values.iter().max()),
+    }
+}
+
 /// Bounds of one read, over all iterations.
-fn read(c: &Circuit, e: &Entry, r: &Read) -> Interval {
+fn read(c: &Circuit, e: &Entry, r: &Read, known: Known<'_>) -> Interval {
     let constant: Vec<Len>;
     let (values, axes) = match r.source {
         Source::Constant(k) => {
-            let k = &c.constants[k as usize];
-            constant = k.axes.iter().map(|&n| Len::fixed(n as usize)).collect();
-            let bound = |v: Option<&i32>| i128::from(v.copied().unwrap_or(0));
-            (
-                Interval {
-                    lo: bound(k.values.iter().min()),
-                    hi: bound(k.values.iter().max()),
-                },
-                &constant,
-            )
+            let axes = c.constants[k as usize].axes.iter();
+            constant = axes.map(|&n| Len::fixed(n as usize)).collect();
+            (known.constant(c, k), &constant)
         }
         Source::Input(i) => {
             let i = &e.inputs[i as usize];
@@ -84,14 +144,7 @@ fn read(c: &Circuit, e: &Entry, r: &Read) -> Interval {
                 SiteRef::Segment(s) => (e.segments[s as usize].table.unwrap_or(0), &e.segments[s as usize].axes),
                 SiteRef::Virtual(s) => (e.sites[s as usize].table, &e.sites[s as usize].axes),
             };
-            let (lo, hi) = c.tables[table as usize].bounds(column as usize).unwrap_or((0, 0));
-            (
-                Interval {
-                    lo: lo.into(),
-                    hi: hi.into(),
-                },
-                axes,
-            )
+            (known.column(c, table, column), axes)
         }
     };
     // A `Before` axis sums up to all its coordinates.
@@ -105,12 +158,12 @@ fn read(c: &Circuit, e: &Entry, r: &Read) -> Interval {
     values.or_zero().scale(times.saturating_mul(r.coefficient.into()))
 }
 
-fn operand(c: &Circuit, e: &Entry, o: &Operand) -> Interval {
+fn operand(c: &Circuit, e: &Entry, o: &Operand, known: Known<'_>) -> Interval {
     match o {
         Operand::One => Interval { lo: 1, hi: 1 },
         Operand::Reads(reads) => reads
             .iter()
-            .fold(Interval { lo: 0, hi: 0 }, |a, r| a.plus(read(c, e, r))),
+            .fold(Interval { lo: 0, hi: 0 }, |a, r| a.plus(read(c, e, r, known))),
         Operand::Weight { weight, .. } => {
             let m = i128::from(c.weights[*weight as usize].magnitude());
             Interval { lo: -m, hi: m }
@@ -118,8 +171,8 @@ fn operand(c: &Circuit, e: &Entry, o: &Operand) -> Interval {
     }
 }
 
-fn product(c: &Circuit, e: &Entry, p: &Product) -> Interval {
-    let (a, b) = (operand(c, e, &p.a), operand(c, e, &p.b));
+fn product(c: &Circuit, e: &Entry, p: &Product, known: Known<'_>) -> Interval {
+    let (a, b) = (operand(c, e, &p.a, known), operand(c, e, &p.b, known));
     let column_sum = [&p.a, &p.b].into_iter().find_map(|o| match o {
         Operand::Weight { weight, .. } if !p.group.is_empty() => {
             Some(i128::from(c.weights[*weight as usize].column_bound()))
@@ -136,21 +189,26 @@ fn product(c: &Circuit, e: &Entry, p: &Product) -> Interval {
 
 /// Bounds of an equation's right side.
 pub fn right(c: &Circuit, e: &Entry, q: &Equation) -> Interval {
+    right_side(c, e, q, Known::Each)
+}
+
+fn right_side(c: &Circuit, e: &Entry, q: &Equation, known: Known<'_>) -> Interval {
     let mut acc = Interval {
         lo: q.constant.into(),
         hi: q.constant.into(),
     };
     for r in &q.reads {
-        acc = acc.plus(read(c, e, &r.read).scale(product_len(c, &r.reduce)));
+        acc = acc.plus(read(c, e, &r.read, known).scale(product_len(c, &r.reduce)));
     }
-    q.products.iter().fold(acc, |acc, p| acc.plus(product(c, e, p)))
+    q.products.iter().fold(acc, |acc, p| acc.plus(product(c, e, p, known)))
 }
 
 /// Checks every equation of every entry.
 pub fn check(c: &Circuit) -> Result<(), CheckError> {
+    let ranges = Ranges::new(c);
     for e in &c.entries {
         for q in &e.equations {
-            let r = right(c, e, q);
+            let r = right_side(c, e, q, Known::Once(&ranges));
             if r.magnitude() >= LIMIT {
                 return Err(CheckError::Overflow {
                     name: q.name.clone(),
@@ -187,14 +245,15 @@ pub fn check(c: &Circuit) -> Result<(), CheckError> {
 
 /// Whether the cells of a segment are proved to lie in `[0, limit)`, whatever site compares them: a checked key, or the
 /// last digit of an equation whose right side is that small (and not negative, by [`check`]).
-pub(super) fn below(c: &Circuit, e: &Entry, segment: u16, limit: i64) -> bool {
+pub(super) fn below(c: &Circuit, e: &Entry, ranges: &Ranges, segment: u16, limit: i64) -> bool {
+    let known = Known::Once(ranges);
     let s = &e.segments[segment as usize];
     let in_table = s.ranged && s.table.is_some_and(|t| c.tables[t as usize].rows() as i64 <= limit);
     in_table
         || e.equations.iter().any(|q| match &q.left {
-            Left::Cells(cells) => cells
-                .last()
-                .is_some_and(|&(k, d)| d == segment && right(c, e, q).hi < i128::from(k).saturating_mul(limit.into())),
+            Left::Cells(cells) => cells.last().is_some_and(|&(k, d)| {
+                d == segment && right_side(c, e, q, known).hi < i128::from(k).saturating_mul(limit.into())
+            }),
             Left::Output(_) => false,
         })
 }

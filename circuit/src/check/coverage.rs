@@ -20,14 +20,16 @@
 use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::CheckError;
+use super::bounds::{Ranges, below};
 use crate::{Access, AxisMap, Circuit, Entry, Equation, Left, Len, Operand, Read, SiteRef, Source, Step, VirtualSite};
 
 /// Checks every entry.
 pub fn check(c: &Circuit) -> Result<(), CheckError> {
-    c.entries.iter().try_for_each(|e| entry(c, e))
+    let ranges = Ranges::new(c);
+    c.entries.iter().try_for_each(|e| entry(c, e, &ranges))
 }
 
-fn entry(c: &Circuit, e: &Entry) -> Result<(), CheckError> {
+fn entry(c: &Circuit, e: &Entry, ranges: &Ranges) -> Result<(), CheckError> {
     let uncovered = |name: &str| CheckError::Uncovered { name: name.into() };
     for q in &e.equations {
         let Left::Cells(cells) = &q.left else { continue };
@@ -71,7 +73,7 @@ fn entry(c: &Circuit, e: &Entry) -> Result<(), CheckError> {
         if !fits
             || !last
             || (is_maximum && !e.segments[subtrahend as usize].ranged)
-            || !masks_apart(c, e, s)
+            || !masks_apart(c, e, ranges, s)
             || !maximum_checked(c, e, i as u16)
         {
             return Err(uncovered(&s.name));
@@ -98,7 +100,7 @@ fn entry(c: &Circuit, e: &Entry) -> Result<(), CheckError> {
 /// counting 2^(b+1), a visible index m - t is below 2^b, and one hidden by h masks lies in `h·2^(b+1) + (-2^b, 2^b)`, so
 /// above 2^b: there every column is 0, so a hidden position weighs nothing and attains nothing. A factor of 2^b would
 /// not do: a hidden t above m would land among the visible indices.
-fn masks_apart(c: &Circuit, e: &Entry, s: &VirtualSite) -> bool {
+fn masks_apart(c: &Circuit, e: &Entry, ranges: &Ranges, s: &VirtualSite) -> bool {
     let masks = s.masks();
     let Some(first) = masks.first() else { return true };
     let factor = i64::from(first.coefficient);
@@ -106,18 +108,15 @@ fn masks_apart(c: &Circuit, e: &Entry, s: &VirtualSite) -> bool {
         return false;
     }
     let limit = factor / 2;
-    let table = &c.tables[s.table as usize];
-    let fits = limit + factor.saturating_mul(masks.len() as i64) <= table.rows() as i64;
+    let rows = c.tables[s.table as usize].rows() as i64;
+    let fits = limit + factor.saturating_mul(masks.len() as i64) <= rows;
     let Some([maximum, compared]) = s.compared() else {
         return false;
     };
     let maximum = e.segments[maximum as usize].table;
     fits && maximum.is_some_and(|t| c.tables[t as usize].rows() as i64 <= limit)
-        && super::bounds::below(c, e, compared, limit)
-        && table
-            .columns
-            .iter()
-            .all(|col| col[limit as usize..].iter().all(|&v| v == 0))
+        && below(c, e, ranges, compared, limit)
+        && ranges.zero_from(s.table, limit as usize)
 }
 
 /// Whether a maximum is a key of its table wherever it has influence. A maximum that is read is, by its read; one that is

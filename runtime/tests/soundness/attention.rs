@@ -12,7 +12,8 @@ use mlc_runtime::exec::{ExecError, execute, execute_reference};
 use mlc_runtime::prover::channel::Honest;
 use mlc_runtime::prover::inference::statement;
 use mlc_runtime::testing::{Builder, Case, Mask, plain, tokens_to_logits};
-use mlc_verifier::inference::VerifyError::{self, Denominator, Lookup, Products, Tables};
+use mlc_verifier::commitment::OpeningError::Evaluation;
+use mlc_verifier::inference::VerifyError::{self, Denominator, Lookup, Opening, Products, Tables};
 use mlc_verifier::logup::LogUpError::NonZeroSum;
 use mlc_verifier::security::Parameters;
 use mlc_verifier::statement::StatementError;
@@ -118,19 +119,20 @@ fn rows_that_the_tokens_do_not_select_are_refused() {
                 Products
             ),
             row!(
-                "positions from another row on",
+                "rows selected by another input",
                 |l| {
-                    let embed = l.circuit.entries[0].equations.iter_mut().find(|q| q.name == "embed");
-                    let Operand::Weight { outer, .. } = &mut embed.unwrap().products[1].b else {
-                        panic!("positions are rows of a weight")
-                    };
-                    outer[0] = Outer::Axis {
-                        axis: 1,
-                        offset: Len::fixed(1),
-                    };
+                    select(&mut l.circuit, 1, &[0, 1]);
                     l.execute();
                 },
-                Products
+                Opening(Evaluation { level: 0 })
+            ),
+            row!(
+                "positions from another row on",
+                |l| {
+                    place(&mut l.circuit, 1, Len::fixed(1));
+                    l.execute();
+                },
+                Opening(Evaluation { level: 0 })
             ),
         ],
     );

@@ -307,7 +307,7 @@ fn other_circuits_than_the_agreed_are_refused() {
         row!(
             "an equation dropped: the count of attained maxima",
             |l| l.circuit.entries[0].equations.retain(|q| q.name != "conv.attained"),
-            Products
+            Products | Read(ReadError::NonCanonical { .. })
         ),
         row!(
             "another constant",

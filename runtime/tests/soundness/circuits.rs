@@ -139,9 +139,10 @@ fn malformed_circuits_are_refused() {
             "a virtual index is a maximum less what it is compared with, and at most three masks",
             |c| entry(c).sites[0].index[0].coefficient = 2,
         ),
-        ("a virtual index is a maximum less what it is compared with", |c| {
-            entry(c).sites[0].index.truncate(1)
-        }),
+        (
+            "a virtual index is a maximum less what it is compared with, and at most three masks",
+            |c| entry(c).sites[0].index.truncate(1),
+        ),
         ("an unknown segment", |c| {
             entry(c).sites[0].index[1].source = FormSource::Segment(99)
         }),
