@@ -104,7 +104,8 @@ fn masks_apart(c: &Circuit, e: &Entry, ranges: &Ranges, s: &VirtualSite) -> bool
     let masks = s.masks();
     let Some(first) = masks.first() else { return true };
     let factor = i64::from(first.coefficient);
-    if factor < 2 || factor.count_ones() != 1 || masks.iter().any(|t| i64::from(t.coefficient) != factor) {
+    // A factor of 1 leaves no maximum's table small enough; negative ones have many bits set.
+    if factor.count_ones() != 1 || masks.iter().any(|t| i64::from(t.coefficient) != factor) {
         return false;
     }
     let limit = factor / 2;

@@ -3,6 +3,7 @@
 use mlc_circuit::{AxisMap, Causal, FormSource, FormTerm, Instance};
 use mlc_verifier::field::{M31, m31};
 use num_traits::Zero;
+use rayon::prelude::*;
 
 /// The form at every index of `shape`, row-major; `segment` gives a segment's row-major cells, `inputs` are those of the
 /// statement.
@@ -38,58 +39,77 @@ pub fn evaluate(
     out
 }
 
-/// Adds what a term reads at every index.
-fn add(t: &FormTerm, cells: &[usize], shape: &[usize], value: impl Fn(usize) -> M31, out: &mut [M31]) {
-    let mut x = vec![0usize; shape.len()];
-    for o in out {
-        let open = t.access.gates.iter().all(|g| x[g.iter as usize] == g.at as usize);
-        if let Some(p) = cell(&t.access.axes, cells, &x).filter(|_| open) {
-            *o += value(p);
+/// Adds what a term reads at every index, row by row along the last axis, which at most one coordinate uses.
+fn add(t: &FormTerm, cells: &[usize], shape: &[usize], value: impl Fn(usize) -> M31 + Sync, out: &mut [M31]) {
+    let len = shape.last().copied().unwrap_or(1);
+    out.par_chunks_mut(len).enumerate().for_each(|(row, out)| {
+        let x = index(row, &shape[..shape.len().saturating_sub(1)]);
+        // Indices of the row that read, their first cell and the distance of cells.
+        let (mut from, mut to) = (0i64, len as i64);
+        for g in &t.access.gates {
+            let at = i64::from(g.at);
+            match x.get(g.iter as usize) {
+                Some(&x) if x as i64 != at => return,
+                Some(_) => {}
+                None => (from, to) = (from.max(at), to.min(at + 1)),
+            }
         }
-        step(&mut x, shape);
-    }
+        let (mut base, mut stride) = (0i64, 0i64);
+        for (map, &n) in t.access.axes.iter().zip(cells) {
+            // The circuit's checks allow only affine maps here.
+            let AxisMap::Affine { offset, parts } = map else { return };
+            let (mut y, mut step) = (i64::from(*offset), 0);
+            for &(iter, by) in parts {
+                match x.get(iter as usize) {
+                    Some(&x) => y += x as i64 * i64::from(by),
+                    None => step = i64::from(by),
+                }
+            }
+            if step == 0 {
+                if !(0..n as i64).contains(&y) {
+                    return;
+                }
+            } else {
+                from = from.max((-y + step - 1).div_euclid(step));
+                to = to.min((n as i64 - 1 - y).div_euclid(step) + 1);
+            }
+            (base, stride) = (base * n as i64 + y, stride * n as i64 + step);
+        }
+        for j in from..to {
+            out[j as usize] += value((base + j * stride) as usize);
+        }
+    });
 }
 
 /// Adds `k` at every hidden index.
 fn add_causal(m: &Causal, offset: usize, k: M31, shape: &[usize], out: &mut [M31]) {
     let (row, col) = (usize::from(m.row), usize::from(m.col));
     let visible: Vec<_> = (0..shape[row]).map(|x| m.visible(x, offset, shape[col])).collect();
-    let mut x = vec![0usize; shape.len()];
-    for o in out {
-        if !visible[x[row]].contains(&x[col]) {
-            *o += k;
+    let len = shape[shape.len() - 1];
+    let last = shape.len() - 1;
+    out.par_chunks_mut(len).enumerate().for_each(|(at, out)| {
+        let x = index(at, &shape[..last]);
+        if col == last {
+            let visible = &visible[x[row]];
+            out[..visible.start].iter_mut().for_each(|o| *o += k);
+            out[visible.end..].iter_mut().for_each(|o| *o += k);
+            return;
         }
-        step(&mut x, shape);
-    }
+        for (j, o) in out.iter_mut().enumerate() {
+            let r = if row == last { j } else { x[row] };
+            if !visible[r].contains(&x[col]) {
+                *o += k;
+            }
+        }
+    });
 }
 
-/// The next index, row-major.
-fn step(x: &mut [usize], shape: &[usize]) {
-    for a in (0..shape.len()).rev() {
-        x[a] += 1;
-        if x[a] < shape[a] {
-            break;
-        }
-        x[a] = 0;
+/// The index of a row-major position.
+fn index(mut at: usize, shape: &[usize]) -> Vec<usize> {
+    let mut x = vec![0; shape.len()];
+    for (x, &n) in x.iter_mut().zip(shape).rev() {
+        *x = at % n;
+        at /= n;
     }
-}
-
-/// The cell that an iteration reads, if it is inside the tensor.
-fn cell(axes: &[AxisMap], shape: &[usize], x: &[usize]) -> Option<usize> {
-    let mut p = 0;
-    for (map, &n) in axes.iter().zip(shape) {
-        let AxisMap::Affine { offset, parts } = map else {
-            return None;
-        };
-        let y = i64::from(*offset)
-            + parts
-                .iter()
-                .map(|p| x[p.0 as usize] as i64 * i64::from(p.1))
-                .sum::<i64>();
-        if !(0..n as i64).contains(&y) {
-            return None;
-        }
-        p = p * n + y as usize;
-    }
-    Some(p)
+    x
 }

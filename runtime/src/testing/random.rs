@@ -268,7 +268,7 @@ fn attention(b: &mut Builder, batch: Len) {
         b.rows(positions, vec![place(1)], 2),
     ];
     if b.rng.once_in(2) {
-        let classes = b.input("classes", &[batch.clone()], 0, 2);
+        let classes = b.input("classes", std::slice::from_ref(&batch), 0, 2);
         if let Source::Input(input) = classes.source {
             let by_class = Outer::Selected { input, axes: vec![0] };
             let (outer, lens) = if b.rng.once_in(2) {
