@@ -351,7 +351,7 @@ fn hidden_keys_have_no_influence() {
 type Edit = fn(&mut Circuit);
 
 /// The selection of an equation's product.
-fn outer<'c>(c: &'c mut Circuit, product: usize) -> &'c mut Outer {
+fn outer(c: &mut Circuit, product: usize) -> &mut Outer {
     let embed = c.entries[0].equations.iter_mut().find(|q| q.name == "embed");
     match &mut embed.unwrap().products[product].b {
         Operand::Weight { outer, .. } => &mut outer[0],
