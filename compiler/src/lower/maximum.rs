@@ -140,7 +140,7 @@ impl EntryBuilder {
         let all: Vec<Ax> = out.iter().chain(over).copied().collect();
         let window = over.iter().try_fold(1u32, |n, a| n.checked_mul(self.most(*a)))?;
         let label = if table.is_some() { ".max" } else { "" };
-        let maximum = self.segment(format!("{name}{label}"), &out, false);
+        let maximum = self.segment(format!("{name}{label}"), &out, table.is_some());
         let count = self.segment(format!("{name}.n"), &out, true);
         let bits = u32::BITS - (window - 1).leading_zeros();
         if bits > MAX_TABLE_BITS {
