@@ -198,8 +198,8 @@ pub fn joint_mass(layout: &BlockLayout, a: &[QM31], b: &[QM31]) -> QM31 {
         .fold(QM31::zero(), |acc, (&x, &y)| acc + x * y)
 }
 
-/// The sum of an axis' weights by core index, restricted to `x == at` where gated.
-fn total(axis: &AxisWeights, gate: Option<u32>) -> Vec<(usize, usize, QM31)> {
+/// The sums of an axis' weights by core index, restricted to `x == at` where gated, as a matrix with one target.
+pub fn total(axis: &AxisWeights, gate: Option<u32>) -> Vec<(usize, usize, QM31)> {
     let mut out = vec![QM31::zero(); axis.core()];
     match gate {
         Some(at) if (at as usize) < axis.len => {

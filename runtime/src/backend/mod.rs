@@ -9,12 +9,14 @@ pub mod fractions;
 pub mod integers;
 pub mod naive;
 pub mod products;
+pub mod vectors;
 
 use mlc_verifier::field::{M31, QM31};
 
 pub use fractions::{FractionOps, Halves};
 pub use integers::IntegerOps;
 pub use products::{Operand, ProductOps};
+pub use vectors::VectorOps;
 
 /// Device buffers of field elements.
 pub trait Columns: Sync {
@@ -83,5 +85,5 @@ impl<C: Columns + ?Sized> Clone for Weights<'_, C> {
 impl<C: Columns + ?Sized> Copy for Weights<'_, C> {}
 
 /// Everything that the prover needs of a device.
-pub trait Backend: ProductOps + FractionOps + IntegerOps + code::Code {}
-impl<T: ProductOps + FractionOps + IntegerOps + code::Code> Backend for T {}
+pub trait Backend: ProductOps + FractionOps + IntegerOps + VectorOps + code::Code {}
+impl<T: ProductOps + FractionOps + IntegerOps + VectorOps + code::Code> Backend for T {}

@@ -1,54 +1,100 @@
 //! Dense functionals of the committed cells, proving side. Mirrors `mlc_verifier::cells`.
 
-use mlc_circuit::{Access, BlockLayout, ChannelKind, Equation, Instance, Left, SiteRef};
+use mlc_circuit::{BlockLayout, ChannelKind, Equation, Instance, Left, SiteRef, bits_for};
 use mlc_verifier::cells::{Fingerprint, basis, tag};
-use mlc_verifier::field::{M31, QM31, eq_table, m31, powers};
-use mlc_verifier::functional::{AxisWeights, Weighting, dense, split_point};
-use num_traits::Zero;
+use mlc_verifier::field::{QM31, eq_table, m31, powers};
+use mlc_verifier::functional::{Weighting, eq_range, split_point};
+use num_traits::{One, Zero};
+
+use super::tensor::{Order, Weights};
+use crate::backend::{Backend, VectorOps};
+
+/// Variables of the inner factor of an `eq(point, ·)` over a flat vector.
+const INNER_BITS: usize = 10;
 
 /// Adds `scale · Σ coefficient · eq(ρ, ·)` of an equation's left side to the witness functional.
-pub fn add_left(instance: &Instance<'_>, equation: &Equation, rho: &[QM31], scale: QM31, phi: &mut [QM31]) {
+pub fn add_left<B: Backend>(
+    backend: &B,
+    instance: &Instance<'_>,
+    equation: &Equation,
+    rho: &[QM31],
+    scale: QM31,
+    phi: &mut B::Ext,
+) {
     let Left::Cells(cells) = &equation.left else { return };
     let weights = output_weights(instance, equation, rho);
     for (k, s) in cells {
-        let factor = scale * m31(*k);
-        for (p, &w) in instance.segments[*s as usize].positions().into_iter().zip(&weights) {
-            phi[p] += factor * w;
-        }
+        let layout = &instance.segments[*s as usize];
+        weights.add_to(backend, scale * m31(*k), &Order::of(layout), phi, layout.offset);
     }
 }
 
-/// `eq(ρ, ·)` over an equation's true output range, row-major.
-pub fn output_weights(instance: &Instance<'_>, equation: &Equation, rho: &[QM31]) -> Vec<QM31> {
-    let out = instance.out(equation);
-    let axes = split_point(rho, &out)
-        .iter()
-        .zip(&out)
-        .map(|(p, &n)| AxisWeights::point(p, n))
-        .collect();
-    dense(&Access::identity(out.len()), &Weighting::product(axes), &out)
+/// The value of an equation's left side at ρ; `cells` are the witness cells by position.
+pub fn left_value<B: Backend>(
+    backend: &B,
+    instance: &Instance<'_>,
+    equation: &Equation,
+    rho: &[QM31],
+    cells: &B::Base,
+) -> QM31 {
+    let Left::Cells(digits) = &equation.left else {
+        return QM31::zero();
+    };
+    let weights = output_weights(instance, equation, rho);
+    digits.iter().fold(QM31::zero(), |sum, (k, s)| {
+        let layout = &instance.segments[*s as usize];
+        sum + weights.apply(backend, &Order::of(layout), cells, layout.offset) * m31(*k)
+    })
 }
 
-/// Adds `scale ·` the keys' functional (see the verifier's `keys`) to the witness functional; `eq_zeta` is the table
-/// of `eq(ζ, ·)` over all leaves.
-pub fn add_keys(instance: &Instance<'_>, zeta: &[QM31], eq_zeta: &[QM31], scale: QM31, phi: &mut [QM31]) {
+/// `eq(ρ, ·)` over an equation's true output range.
+fn output_weights(instance: &Instance<'_>, equation: &Equation, rho: &[QM31]) -> Weights {
+    let out = instance.out(equation);
+    Weights::Product {
+        scale: QM31::one(),
+        axes: split_point(rho, &out)
+            .iter()
+            .zip(&out)
+            .map(|(p, &n)| eq_table(p, n))
+            .collect(),
+    }
+}
+
+/// Adds `scale · eq(point, position)` on the cells of a tensor of the flat space.
+fn add_eq<B: VectorOps>(backend: &B, layout: &BlockLayout, point: &[QM31], scale: QM31, out: &mut B::Ext) {
+    let low = (layout.block_bits() as usize).min(INNER_BITS);
+    let (high_point, low_point) = point.split_at(point.len() - low);
+    let mut outer = eq_range(high_point, layout.offset >> low, layout.len() >> low);
+    outer.iter_mut().for_each(|o| *o *= scale);
+    backend.add_outer(out, layout.offset, &outer, &backend.ext(eq_table(low_point, 1 << low)));
+}
+
+/// The entries of [`inner_eq`] divide vectors into pieces of this length.
+pub fn eq_piece(leaves: usize) -> usize {
+    1 << bits_for(leaves).min(INNER_BITS)
+}
+
+/// `Σ_position eq(point, position) · values[position]`; `values` is a whole number of pieces (see [`eq_piece`]).
+pub fn inner_eq<B: VectorOps>(backend: &B, point: &[QM31], values: &B::Base) -> QM31 {
+    let low = point.len().min(INNER_BITS);
+    let (high_point, low_point) = point.split_at(point.len() - low);
+    let outer = eq_table(high_point, backend.base_len(values) >> low);
+    backend.inner_product(values, 0, &outer, &backend.ext(eq_table(low_point, 1 << low)))
+}
+
+/// Adds `scale ·` the keys' functional (see the verifier's `keys`) to the witness functional.
+pub fn add_keys<B: Backend>(backend: &B, instance: &Instance<'_>, zeta: &[QM31], scale: QM31, phi: &mut B::Ext) {
     for s in &instance.sites {
         match s.site {
-            SiteRef::Segment(_) => {
-                for p in s.layout.positions() {
-                    phi[p] += scale * eq_zeta[p];
-                }
-            }
+            SiteRef::Segment(_) => add_eq(backend, &s.layout, zeta, scale, phi),
             SiteRef::Virtual(v) => {
                 let weighting = Weighting::layout(&s.layout, zeta);
                 for t in &instance.entry.sites[v as usize].index {
                     let Some(segment) = t.segment() else { continue };
-                    let target: &BlockLayout = &instance.segments[segment as usize];
+                    let target = &instance.segments[segment as usize];
+                    let weights = Weights::new(&t.access, &weighting, &target.shape);
                     let factor = scale * m31(t.coefficient.into());
-                    let weights = dense(&t.access, &weighting, &target.shape);
-                    for (p, w) in target.positions().into_iter().zip(weights) {
-                        phi[p] += factor * w;
-                    }
+                    weights.add_to(backend, factor, &Order::of(target), phi, target.offset);
                 }
             }
         }
@@ -60,32 +106,31 @@ pub fn add_keys(instance: &Instance<'_>, zeta: &[QM31], eq_zeta: &[QM31], scale:
 pub fn add_channels(
     instance: &Instance<'_>,
     f: &Fingerprint,
-    eq_zeta: &[QM31],
+    zeta: &[QM31],
     xi: &[QM31],
     (a, b): (QM31, QM31),
     psi: &mut [QM31],
 ) {
     let thetas = powers(f.theta, 16);
     let eq_xi = eq_table(xi, instance.column_cells);
-    for c in &instance.channels {
-        let rows = instance.table(c.table).rows();
-        let Some(&(_, offset)) = instance.tables.iter().find(|t| t.0 == c.table) else {
-            continue;
-        };
-        let zeta = &eq_zeta[offset..offset + rows];
-        let factor = a * thetas[c.theta as usize];
-        match c.kind {
-            ChannelKind::Multiplicity => {
-                for (p, &e) in psi[c.cells_offset..].iter_mut().zip(zeta) {
-                    *p += factor * e;
+    for &(table, offset) in &instance.tables {
+        let rows = instance.table(table).rows();
+        let zeta = eq_range(zeta, offset, rows);
+        for c in instance.channels.iter().filter(|c| c.table == table) {
+            let factor = a * thetas[c.theta as usize];
+            match c.kind {
+                ChannelKind::Multiplicity => {
+                    for (p, &e) in psi[c.cells_offset..].iter_mut().zip(&zeta) {
+                        *p += factor * e;
+                    }
                 }
-            }
-            ChannelKind::Column(_) => {
-                let xi = &eq_xi[c.column_offset..c.column_offset + rows];
-                for (j, &limb) in basis().iter().enumerate() {
-                    let (fz, fx) = (factor * limb, b * limb);
-                    for ((p, &z), &x) in psi[c.cells_offset + j * rows..].iter_mut().zip(zeta).zip(xi) {
-                        *p += fz * z + fx * x;
+                ChannelKind::Column(_) => {
+                    let xi = &eq_xi[c.column_offset..c.column_offset + rows];
+                    for (j, &limb) in basis().iter().enumerate() {
+                        let (fz, fx) = (factor * limb, b * limb);
+                        for ((p, &z), &x) in psi[c.cells_offset + j * rows..].iter_mut().zip(&zeta).zip(xi) {
+                            *p += fz * z + fx * x;
+                        }
                     }
                 }
             }
@@ -93,21 +138,20 @@ pub fn add_channels(
     }
 }
 
-/// The leaves' denominators `α - key - η · tag`; gaps are the padding 1.
-pub fn denominators(instance: &Instance<'_>, f: &Fingerprint, keys: impl Fn(SiteRef) -> Vec<M31>) -> Vec<QM31> {
-    let mut out = vec![QM31::from(M31::from(1)); instance.leaves];
+/// The leaves' denominators `α - key - η · tag`; gaps are the padding 1. `keys` are by position.
+pub fn denominators<B: VectorOps>(backend: &B, instance: &Instance<'_>, f: &Fingerprint, keys: &B::Base) -> B::Ext {
+    let mut out = backend.constant(QM31::one(), instance.leaves);
     for s in &instance.sites {
         let base = f.alpha - f.eta * tag(s.table);
-        for (p, key) in s.layout.positions().into_iter().zip(keys(s.site)) {
-            out[p] = base - key;
-        }
+        let at = s.layout.offset;
+        backend.set_differences(&mut out, at, base, keys, at, s.layout.len());
     }
     for &(table, offset) in &instance.tables {
-        let mut value = f.alpha - f.eta * tag(table);
-        for d in &mut out[offset..offset + instance.table(table).rows()] {
-            *d = value;
-            value -= M31::from(1);
-        }
+        let first = f.alpha - f.eta * tag(table);
+        let values: Vec<QM31> = (0..instance.table(table).rows() as i64)
+            .map(|v| first - m31(v))
+            .collect();
+        backend.set(&mut out, offset, &values);
     }
     out
 }

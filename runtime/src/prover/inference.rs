@@ -1,9 +1,12 @@
 //! The proof of an inference, proving side. Mirrors `mlc_verifier::inference` move by move.
 
-use mlc_circuit::{ChannelKind, Equation, InputKind, Instance, Left, Operand as Factor, SiteRef, Source, bits_for};
+use mlc_circuit::{
+    BlockLayout, ChannelKind, Equation, InputKind, Instance, Left, Operand as Factor, SiteRef, SiteShape, Source,
+    bits_for,
+};
 use mlc_verifier::commitment::{Claim, EqPoint, TreeShape};
 use mlc_verifier::field::{M31, QM31, eq_table, m31, powers};
-use mlc_verifier::functional::{dense, split_point};
+use mlc_verifier::functional::split_point;
 use mlc_verifier::relations::{
     BoundProduct, ProductShape, ReadClaim, Side, WeightClaim, alignment, free_mass, linear_claim, output_bits,
 };
@@ -11,13 +14,15 @@ use mlc_verifier::security::Schedule;
 use mlc_verifier::statement::Statement;
 use mlc_verifier::transcript::Hash;
 use num_traits::{One, Zero};
+use rayon::prelude::*;
 
 use super::cells;
 use super::channel::{ProverChannel, Tamper};
 use super::commitment::{self, OpenTree, TreeStore};
-use super::lookups::{LookupEnd, Lookups};
+use super::lookups::{LookupEnd, Lookups, leaf_keys};
 use super::relations::{Sources, factor};
 use super::sumcheck::{self, Axis, Grind, Rounds, Summand};
+use super::tensor::{Order, Weights};
 use super::vector::CommittedVector;
 use crate::backend::{Backend, Operand};
 use crate::exec::Execution;
@@ -85,8 +90,8 @@ pub fn prove<B: Backend>(
         instance,
         schedule,
         weights,
+        tables: Tables::new(instance, statement, execution),
         statement,
-        tables: Tables::new(instance, execution),
         constant_shapes: (0..instance.circuit.constants.len())
             .map(|k| instance.source_shape(Source::Constant(k as u16)))
             .collect(),
@@ -99,25 +104,38 @@ pub fn prove<B: Backend>(
 /// Values of the sources, looked up once.
 struct Tables {
     /// Per (site, column): the looked-up values, row-major.
-    lookups: Vec<((SiteRef, u8), Vec<i32>)>,
+    lookups: Vec<((SiteRef, u8), Vec<M31>)>,
+    /// The public inputs.
+    inputs: Vec<Vec<M31>>,
+    /// The circuit's constants.
+    constants: Vec<Vec<M31>>,
 }
 
 impl Tables {
-    fn new(instance: &Instance<'_>, execution: &Execution) -> Self {
+    fn new(instance: &Instance<'_>, statement: &Statement, execution: &Execution) -> Self {
         let mut lookups = Vec::new();
         for s in &instance.sites {
             let table = instance.table(s.table);
             let keys = keys(execution, s.site);
             for c in instance.channels.iter().filter(|c| c.table == s.table) {
                 if let ChannelKind::Column(column) = c.kind {
+                    let column_values: Vec<M31> =
+                        table.columns[column as usize].iter().map(|&v| m31(v.into())).collect();
                     let values = keys
-                        .iter()
-                        .map(|&k| table.columns[column as usize].get(k as usize).copied().unwrap_or(0));
+                        .par_iter()
+                        .map(|&k| column_values.get(k as usize).copied().unwrap_or_default());
                     lookups.push(((s.site, column), values.collect()));
                 }
             }
         }
-        Self { lookups }
+        let field = |values: &Vec<i32>| values.iter().map(|&v| m31(v.into())).collect();
+        let inputs = statement.inputs.iter().map(field).collect();
+        let constants = instance.circuit.constants.iter().map(|c| field(&c.values)).collect();
+        Self {
+            lookups,
+            inputs,
+            constants,
+        }
     }
 }
 
@@ -140,13 +158,10 @@ struct Run<'r, 'c, B: Backend> {
 }
 
 impl<B: Backend> Sources for Run<'_, '_, B> {
-    fn values(&self, source: Source) -> (&[i32], &[usize]) {
+    fn values(&self, source: Source) -> (&[M31], &[usize]) {
         match source {
-            Source::Input(i) => (&self.statement.inputs[i as usize], &self.instance.inputs[i as usize]),
-            Source::Constant(k) => (
-                &self.instance.circuit.constants[k as usize].values,
-                &self.constant_shapes[k as usize],
-            ),
+            Source::Input(i) => (&self.tables.inputs[i as usize], &self.instance.inputs[i as usize]),
+            Source::Constant(k) => (&self.tables.constants[k as usize], &self.constant_shapes[k as usize]),
             Source::Lookup { site, column } => {
                 let values = self
                     .tables
@@ -178,13 +193,17 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         let equations = &instance.entry.equations;
 
         // Move 1.
+        let mut executed = None;
         let witness = schedule.witness.map(|shape| {
             let mut cells = vec![M31::zero(); instance.cells];
             for (layout, values) in instance.segments.iter().zip(&self.execution.segments) {
-                for (p, &v) in layout.positions().into_iter().zip(values) {
-                    cells[p] = m31(v.into());
-                }
+                let values = Order::of(layout).arrange(values);
+                cells[layout.offset..][..values.len()]
+                    .iter_mut()
+                    .zip(values.iter())
+                    .for_each(|(c, &v)| *c = m31(v.into()));
             }
+            executed = Some(backend.base(cells.clone()));
             channel.tamper().base(label::WITNESS_CELLS, &mut cells);
             let committed = CommittedVector::new(backend, cells, shape);
             channel.send_hash(label::WITNESS_ROOT, committed.root());
@@ -199,11 +218,10 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         let mut reads: Vec<ReadClaim<'c>> = Vec::new();
         for e in equations {
             let rho = &rho_all[..output_bits(instance, e)];
-            if let Left::Cells(cells) = &e.left {
-                let weights = cells::output_weights(instance, e, rho);
-                let value = cells.iter().fold(QM31::zero(), |acc, (k, s)| {
-                    acc + inner(&weights, &self.execution.segments[*s as usize]) * m31(*k)
-                });
+            if matches!(e.left, Left::Cells(_))
+                && let Some(executed) = &executed
+            {
+                let value = cells::left_value(backend, instance, e, rho, executed);
                 channel.send_ext(label::CELL_CLAIM, &[value]);
                 cell_claims.push(e);
             }
@@ -216,6 +234,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
                 reads.push(claim);
             }
         }
+        drop(executed);
         drop(claims_span);
 
         // Move 3.
@@ -358,6 +377,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
                     value: *value,
                 })
                 .collect();
+            let _span = tracing::info_span!("fold weights").entered();
             trees.push(OpenTree {
                 tree,
                 folded: backend.fold_rows(cells, &coeffs),
@@ -371,7 +391,9 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
     fn claim_value(&self, claim: &ReadClaim<'_>) -> QM31 {
         claim.terms.iter().fold(QM31::zero(), |acc, t| {
             let (values, shape) = self.values(t.source);
-            acc + inner(&dense(t.access, &t.weighting, shape), values) * m31(t.coefficient.into())
+            let values = self.backend.base(values.to_vec());
+            let weights = Weights::new(t.access, &t.weighting, shape);
+            acc + weights.apply(self.backend, &Order::row_major(shape), &values, 0) * m31(t.coefficient.into())
         })
     }
 
@@ -384,13 +406,15 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         reads: &[ReadClaim<'_>],
     ) -> LookupEnd<B> {
         let execution = self.execution;
+        let committed_keys = leaf_keys(self.instance, |s, out| self.committed_keys(&witness.cells, s, out));
+        let committed_keys = self.backend.base(committed_keys);
         Lookups {
             backend: self.backend,
             instance: self.instance,
             grinding: &self.schedule.grinding,
             shape,
             keys: &|site| keys(execution, site),
-            committed_keys: &|site| self.committed_keys(&witness.cells, site),
+            committed_keys: &committed_keys,
             inputs: &self.statement.inputs,
             shifts: &[],
         }
@@ -412,16 +436,16 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         let delta = channel.transcript().draw();
         let deltas = powers(delta, cell_claims.len() + 3);
         let (own, shared) = deltas.split_at(cell_claims.len());
-        let mut phi = vec![QM31::zero(); instance.cells];
-        cells::add_keys(instance, &end.zeta, &end.eq_zeta, shared[0], &mut phi);
+        let mut phi = backend.constant(QM31::zero(), instance.cells);
+        cells::add_keys(backend, instance, &end.zeta, shared[0], &mut phi);
         for (e, &d) in cell_claims.iter().zip(own) {
-            cells::add_left(instance, e, &rho_all[..output_bits(instance, e)], d, &mut phi);
+            cells::add_left(backend, instance, e, &rho_all[..output_bits(instance, e)], d, &mut phi);
         }
         let mut psi = vec![QM31::zero(); instance.channel_cells];
         cells::add_channels(
             instance,
             &end.fingerprint,
-            &end.eq_zeta,
+            &end.zeta,
             &end.xi,
             (shared[1], shared[2]),
             &mut psi,
@@ -433,7 +457,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         };
         let summands = vec![
             merge_summand(backend, &witness, phi),
-            merge_summand(backend, &end.channels, psi),
+            merge_summand(backend, &end.channels, backend.ext(psi)),
         ];
         let merged = sumcheck::prove_rounds(
             backend,
@@ -460,23 +484,19 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         ]
     }
 
-    /// The keys of a site as the committed witness has them.
-    fn committed_keys(&self, witness: &[M31], site: SiteRef) -> Vec<M31> {
-        let segment = |s: u16| -> Vec<M31> {
-            self.instance.segments[s as usize]
-                .positions()
-                .into_iter()
-                .map(|p| witness[p])
-                .collect()
-        };
-        match site {
-            SiteRef::Segment(s) => segment(s),
+    /// The keys of a site as the committed witness has them, in the order of its leaves.
+    fn committed_keys(&self, witness: &[M31], s: &SiteShape, out: &mut [M31]) {
+        let cells = |layout: &BlockLayout| &witness[layout.offset..layout.offset + layout.len()];
+        match s.site {
+            // A segment's cells are its keys, at the same positions.
+            SiteRef::Segment(_) => out.copy_from_slice(cells(&s.layout)),
             SiteRef::Virtual(v) => {
-                let Some(shape) = self.instance.site(site).map(|s| s.layout.shape.clone()) else {
-                    return Vec::new();
-                };
                 let terms = &self.instance.entry.sites[v as usize].index;
-                super::forms::evaluate(self.instance, terms, &shape, &self.statement.inputs, segment)
+                let keys = super::forms::evaluate(self.instance, terms, &s.layout.shape, &self.statement.inputs, |s| {
+                    let layout = &self.instance.segments[s as usize];
+                    Order::of(layout).row_major_of(cells(layout))
+                });
+                out.copy_from_slice(&Order::of(&s.layout).arrange(&keys));
             }
         }
     }
@@ -490,23 +510,15 @@ struct Opened<B: Backend> {
 }
 
 /// `Σ_pos cells[pos] · functional[pos]`.
-pub(super) fn merge_summand<B: Backend>(backend: &B, vector: &CommittedVector<B>, functional: Vec<QM31>) -> Summand<B> {
+pub(super) fn merge_summand<B: Backend>(backend: &B, vector: &CommittedVector<B>, functional: B::Ext) -> Summand<B> {
     Summand {
         coefficient: QM31::one(),
         axes: vec![Axis::of(vector.cells.len())],
         eq: Vec::new(),
         a: Operand::base(backend.base(vector.cells.clone())),
-        b: Some(Operand::ext(backend.ext(functional))),
+        b: Some(Operand::ext(functional)),
         sum: None,
     }
-}
-
-/// `Σ weights · values`.
-fn inner(weights: &[QM31], values: &[i32]) -> QM31 {
-    weights
-        .iter()
-        .zip(values)
-        .fold(QM31::zero(), |a, (&w, &v)| a + w * m31(v.into()))
 }
 
 /// The public part of an execution: private inputs stay out.

@@ -1,10 +1,10 @@
 //! Moves 4 to 6, proving side. Mirrors `mlc_verifier::lookups`; used by inference and by setup.
 
-use mlc_circuit::{Channel as TableChannel, ChannelKind, Instance, SiteRef, Source, bits_for};
+use mlc_circuit::{Channel as TableChannel, ChannelKind, Instance, SiteRef, SiteShape, Source, bits_for};
 use mlc_verifier::cells::{Fingerprint, claim_powers, mask_keys};
 use mlc_verifier::commitment::TreeShape;
-use mlc_verifier::field::{M31, QM31, eq_table, m31, powers};
-use mlc_verifier::functional::{dense, mass};
+use mlc_verifier::field::{M31, QM31, m31, powers};
+use mlc_verifier::functional::{eq_range, mass};
 use mlc_verifier::relations::ReadClaim;
 use mlc_verifier::security::Grinding;
 use num_traits::{One, Zero};
@@ -14,6 +14,7 @@ use super::channel::ProverChannel;
 use super::inference::label;
 use super::logup;
 use super::sumcheck::{self, Axis, Grind, Rounds, Summand};
+use super::tensor::{Order, Weights};
 use super::vector::CommittedVector;
 use crate::backend::{Backend, Operand};
 
@@ -29,8 +30,8 @@ pub struct Lookups<'a, 'c, B: Backend> {
     pub shape: TreeShape,
     /// A site's keys as executed, row-major.
     pub keys: &'a (dyn Fn(SiteRef) -> &'a [i32] + Sync),
-    /// A site's keys as the committed cells have them, row-major.
-    pub committed_keys: &'a (dyn Fn(SiteRef) -> Vec<M31> + Sync),
+    /// The keys of all sites' leaves as the committed cells have them, by position: see [`leaf_keys`].
+    pub committed_keys: &'a B::Base,
     /// The statement's inputs, for masks.
     pub inputs: &'a [Vec<i32>],
     /// Per segment, what is added to a cell to make its key; empty for none.
@@ -45,16 +46,24 @@ pub struct LookupEnd<B: Backend> {
     pub fingerprint: Fingerprint,
     /// Point of the leaves.
     pub zeta: Vec<QM31>,
-    /// `eq(ζ, ·)` over the leaves.
-    pub eq_zeta: Vec<QM31>,
     /// The claim on the cells that hold keys.
     pub keys: QM31,
     /// Point of the table sumcheck.
     pub xi: Vec<QM31>,
 }
 
-/// Weights of the claims on the lookups of a site, by column.
-type SiteWeights = Vec<((SiteRef, u8), Vec<QM31>)>;
+/// Weights of the claims on the lookups of a site, by column, in the order of the site's leaves.
+type SiteWeights<B> = Vec<((SiteRef, u8), <B as crate::backend::Columns>::Ext)>;
+
+/// The keys of all sites by position, zero between them; `fill` writes a site's, in the order of its leaves.
+pub fn leaf_keys(instance: &Instance<'_>, mut fill: impl FnMut(&SiteShape, &mut [M31])) -> Vec<M31> {
+    let end = instance.sites.iter().map(|s| s.layout.offset + s.layout.len()).max();
+    let mut out = vec![M31::zero(); end.unwrap_or(0).next_multiple_of(cells::eq_piece(instance.leaves))];
+    for s in &instance.sites {
+        fill(s, &mut out[s.layout.offset..s.layout.offset + s.layout.len()]);
+    }
+    out
+}
 
 impl<B: Backend> Lookups<'_, '_, B> {
     fn grind(&self, bits: u32) -> Grind<'_> {
@@ -99,30 +108,18 @@ impl<B: Backend> Lookups<'_, '_, B> {
 
         // Move 6: fractions.
         let span = tracing::info_span!("leaves").entered();
-        let den = cells::denominators(instance, &fingerprint, self.committed_keys);
+        let den = cells::denominators(backend, instance, &fingerprint, self.committed_keys);
         let table_leaves = cells::table_leaves(instance, &fingerprint, &pushed);
         let num = self.numerators(&fingerprint, &weights, &table_leaves);
         drop(weights);
         drop(span);
         let leaf = {
             let _span = tracing::info_span!("logup", leaves = instance.leaves).entered();
-            logup::prove(
-                backend,
-                channel,
-                backend.ext(num),
-                backend.ext(den),
-                self.grind(grind.fractions),
-            )
+            logup::prove(backend, channel, num, den, self.grind(grind.fractions))
         };
         let span = tracing::info_span!("leaf claims").entered();
         let zeta = leaf.point;
-        let eq_zeta = eq_table(&zeta, instance.leaves);
-        let mut keys = QM31::zero();
-        for s in &instance.sites {
-            for (p, key) in s.layout.positions().into_iter().zip((self.committed_keys)(s.site)) {
-                keys += eq_zeta[p] * key;
-            }
-        }
+        let mut keys = cells::inner_eq(backend, &zeta, self.committed_keys);
         keys -= mask_keys(instance, self.inputs, &zeta);
         for (s, &k) in instance.segments.iter().zip(self.shifts) {
             keys -= mass(s, &zeta) * m31(k.into());
@@ -133,10 +130,10 @@ impl<B: Backend> Lookups<'_, '_, B> {
                 .iter()
                 .zip(&table_leaves)
                 .fold(QM31::zero(), |acc, (&(_, offset), leaves)| {
-                    acc + leaves
+                    acc + eq_range(&zeta, offset, leaves.len())
                         .iter()
-                        .zip(&eq_zeta[offset..])
-                        .fold(QM31::zero(), |a, (&l, &e)| a + l * e)
+                        .zip(leaves)
+                        .fold(QM31::zero(), |a, (&e, &l)| a + l * e)
                 });
         channel.send_ext(label::LEAF_CLAIMS, &[keys, table_numerators]);
         drop(span);
@@ -146,7 +143,6 @@ impl<B: Backend> Lookups<'_, '_, B> {
             channels,
             fingerprint,
             zeta,
-            eq_zeta,
             keys,
             xi,
         }
@@ -195,80 +191,79 @@ impl<B: Backend> Lookups<'_, '_, B> {
         run.point
     }
 
-    /// Per (site, column): `Σ_i γ^i` times the claims' weights, row-major.
-    fn site_weights(&self, reads: &[ReadClaim<'_>], gammas: &[QM31]) -> SiteWeights {
-        let mut weights: SiteWeights = Vec::new();
+    /// Per (site, column): `Σ_i γ^i` times the claims' weights.
+    fn site_weights(&self, reads: &[ReadClaim<'_>], gammas: &[QM31]) -> SiteWeights<B> {
+        let mut weights: SiteWeights<B> = Vec::new();
         for (claim, &g) in reads.iter().zip(gammas) {
             for t in &claim.terms {
                 let Source::Lookup { site, column } = t.source else {
                     continue;
                 };
                 let Some(s) = self.instance.site(site) else { continue };
-                let scale = g * m31(t.coefficient.into());
-                let part = dense(t.access, &t.weighting, &s.layout.shape);
-                match weights.iter_mut().find(|w| w.0 == (site, column)) {
-                    Some((_, acc)) => acc.iter_mut().zip(part).for_each(|(a, p)| *a += scale * p),
-                    None => weights.push(((site, column), part.into_iter().map(|p| scale * p).collect())),
-                }
+                let at = weights.iter().position(|w| w.0 == (site, column)).unwrap_or_else(|| {
+                    weights.push(((site, column), self.backend.constant(QM31::zero(), s.layout.len())));
+                    weights.len() - 1
+                });
+                Weights::new(t.access, &t.weighting, &s.layout.shape).add_to(
+                    self.backend,
+                    g * m31(t.coefficient.into()),
+                    &Order::of(&s.layout),
+                    &mut weights[at].1,
+                    0,
+                );
             }
         }
         weights
     }
 
     /// The vector that a channel commits.
-    fn pushforward(&self, channel: &TableChannel, weights: &SiteWeights) -> Vec<QM31> {
+    fn pushforward(&self, channel: &TableChannel, weights: &SiteWeights<B>) -> Vec<QM31> {
         let rows = self.instance.table(channel.table).rows();
-        let mut out = vec![QM31::zero(); rows];
-        let mut counts = vec![0u32; rows];
-        for s in self.instance.sites.iter().filter(|s| s.table == channel.table) {
-            let keys = (self.keys)(s.site);
-            match channel.kind {
-                ChannelKind::Multiplicity if s.ranged => {
-                    for &k in keys {
-                        if let Some(c) = counts.get_mut(k as usize) {
-                            *c += 1;
-                        }
-                    }
+        let sites = self.instance.sites.iter().filter(|s| s.table == channel.table);
+        match channel.kind {
+            ChannelKind::Multiplicity => {
+                let mut counts = vec![0u32; rows];
+                for s in sites.filter(|s| s.ranged) {
+                    let own = self.backend.histogram((self.keys)(s.site), rows);
+                    counts.iter_mut().zip(own).for_each(|(c, n)| *c += n);
                 }
-                ChannelKind::Multiplicity => {}
-                ChannelKind::Column(column) => {
-                    if let Some((_, w)) = weights.iter().find(|w| w.0 == (s.site, column)) {
-                        for (&k, &w) in keys.iter().zip(w) {
-                            if let Some(o) = out.get_mut(k as usize) {
-                                *o += w;
-                            }
-                        }
-                    }
+                counts.into_iter().map(|c| M31::from(c).into()).collect()
+            }
+            ChannelKind::Column(column) => {
+                let mut out = vec![QM31::zero(); rows];
+                for s in sites {
+                    let Some((_, w)) = weights.iter().find(|w| w.0 == (s.site, column)) else {
+                        continue;
+                    };
+                    let keys = (self.keys)(s.site);
+                    let pushed = self.backend.push_forward(&Order::of(&s.layout).arrange(keys), w, rows);
+                    out.iter_mut().zip(pushed).for_each(|(o, p)| *o += p);
                 }
+                out
             }
         }
-        if channel.kind == ChannelKind::Multiplicity {
-            out.iter_mut().zip(counts).for_each(|(o, c)| *o = M31::from(c).into());
-        }
-        out
     }
 
     /// The leaves' numerators.
-    fn numerators(&self, f: &Fingerprint, weights: &SiteWeights, table_leaves: &[Vec<QM31>]) -> Vec<QM31> {
-        let instance = self.instance;
+    fn numerators(&self, f: &Fingerprint, weights: &SiteWeights<B>, table_leaves: &[Vec<QM31>]) -> B::Ext {
+        let (instance, backend) = (self.instance, self.backend);
         let thetas = powers(f.theta, 16);
-        let mut out = vec![QM31::zero(); instance.leaves];
+        let mut out = backend.constant(QM31::zero(), instance.leaves);
         for s in &instance.sites {
-            let positions = s.layout.positions();
             for ((_, column), w) in weights.iter().filter(|w| w.0.0 == s.site) {
                 if let Some(c) = instance.channel(s.table, ChannelKind::Column(*column)) {
-                    let theta = thetas[c.theta as usize];
-                    positions.iter().zip(w).for_each(|(&p, &w)| out[p] += theta * w);
+                    backend.add_scaled(&mut out, s.layout.offset, thetas[c.theta as usize], w);
                 }
             }
             if s.ranged
                 && let Some(c) = instance.channel(s.table, ChannelKind::Multiplicity)
             {
-                positions.iter().for_each(|&p| out[p] += thetas[c.theta as usize]);
+                backend.add_constant(&mut out, s.layout.offset, s.layout.len(), thetas[c.theta as usize]);
             }
         }
         for (&(_, offset), leaves) in instance.tables.iter().zip(table_leaves) {
-            out[offset..].iter_mut().zip(leaves).for_each(|(o, &l)| *o = -l);
+            let negated: Vec<QM31> = leaves.iter().map(|&l| -l).collect();
+            backend.set(&mut out, offset, &negated);
         }
         out
     }

@@ -11,4 +11,5 @@ pub mod lookups;
 pub mod relations;
 pub mod setup;
 pub mod sumcheck;
+pub mod tensor;
 pub mod vector;

@@ -4,13 +4,26 @@
 //! Where the verifier *pushes* a weighting forward onto a tensor's blocks, the prover *pulls* a tensor back onto the
 //! explicit iteration axes: `pull(x_explicit) = Σ_{other axes} w · source[access(x)]`, one axis at a time.
 
-use mlc_circuit::{Access, Equation, Instance, Operand, Outer, Product, Source, WeightLayout};
+use mlc_circuit::{Access, AxisMap, Equation, Instance, Operand, Outer, Product, Source, WeightLayout};
 use mlc_verifier::field::{M31, QM31, eq_table, m31};
 use mlc_verifier::functional::{AxisWeights, Weighting, axis_matrix, split_point};
 use mlc_verifier::relations::{ProductShape, Side, used_axes};
-use num_traits::Zero;
+use num_traits::{One, Zero};
+use rayon::prelude::*;
 
-use crate::backend::IntegerOps;
+use crate::backend::{IntegerOps, VectorOps};
+
+/// What folding factors asks of a backend.
+pub trait ContractOps: IntegerOps + Sync {
+    /// See [`VectorOps::combine_rows`].
+    fn combine(&self, values: &[M31], rows: &[(usize, QM31)], len: usize) -> Vec<QM31>;
+}
+
+impl<B: IntegerOps + VectorOps> ContractOps for B {
+    fn combine(&self, values: &[M31], rows: &[(usize, QM31)], len: usize) -> Vec<QM31> {
+        self.combine_rows(values, rows, len)
+    }
+}
 
 /// A dense tensor of extension elements with labelled axes.
 struct Labelled {
@@ -55,65 +68,108 @@ impl Labelled {
     }
 }
 
-/// The first axis contracted, straight from integers: `out[c, rest] = Σ_y matrix(c, y) · source[y, rest]`.
-fn contract_integers(source: &[i32], rows: usize, size: usize, matrix: &[(usize, usize, QM31)]) -> Vec<QM31> {
-    let rest = source.len() / rows.max(1);
-    let mut out = vec![QM31::zero(); size * rest];
-    for &(c, y, w) in matrix {
-        let row = &source[y * rest..(y + 1) * rest];
-        for (o, &x) in out[c * rest..(c + 1) * rest].iter_mut().zip(row) {
-            *o += w * m31(x.into());
+/// A tensor of either field.
+enum Data<'v> {
+    Base(&'v [M31]),
+    Ext(Vec<QM31>),
+}
+
+/// `out[o, c, s] = Σ_y matrix(c, y) · source[o, y, s]` for a source of shape `[outer, rows, stride]`.
+fn contract(
+    backend: &dyn ContractOps,
+    source: &Data<'_>,
+    [outer, rows, stride]: [usize; 3],
+    size: usize,
+    matrix: &[(usize, usize, QM31)],
+) -> Vec<QM31> {
+    let mut out = Vec::with_capacity(outer * size * stride);
+    match source {
+        Data::Base(values) if stride > 1 => {
+            for o in 0..outer {
+                for c in 0..size {
+                    let rows: Vec<(usize, QM31)> = matrix
+                        .iter()
+                        .filter(|e| e.0 == c)
+                        .map(|&(_, y, w)| ((o * rows + y) * stride, w))
+                        .collect();
+                    out.extend(backend.combine(values, &rows, stride));
+                }
+            }
+        }
+        Data::Base(values) => {
+            out.resize(outer * size, QM31::zero());
+            out.par_chunks_mut(size)
+                .zip(values.par_chunks(rows))
+                .for_each(|(out, row)| {
+                    for &(c, y, w) in matrix {
+                        out[c] += w * row[y];
+                    }
+                });
+        }
+        Data::Ext(values) => {
+            out.resize(outer * size * stride, QM31::zero());
+            out.par_chunks_mut(size * stride)
+                .zip(values.par_chunks(rows * stride))
+                .for_each(|(out, rows)| {
+                    for &(c, y, w) in matrix {
+                        let from = &rows[y * stride..(y + 1) * stride];
+                        let to = &mut out[c * stride..(c + 1) * stride];
+                        to.iter_mut().zip(from).for_each(|(t, &f)| *t += w * f);
+                    }
+                });
         }
     }
     out
 }
 
 /// `Σ over the local parts of w · source[access(x)]`, row-major over the core indices of the iteration axes.
-pub fn pull(access: &Access, weighting: &Weighting, source: &[i32], shape: &[usize]) -> Vec<QM31> {
+pub fn pull(
+    backend: &dyn ContractOps,
+    access: &Access,
+    weighting: &Weighting,
+    source: &[M31],
+    shape: &[usize],
+) -> Vec<QM31> {
     const SOURCE: usize = 1 << 16;
-    let mut t = Labelled {
-        labels: Vec::new(),
-        sizes: Vec::new(),
-        data: Vec::new(),
+    let mut labels: Vec<usize> = (0..shape.len()).map(|k| SOURCE + k).collect();
+    let mut sizes = shape.to_vec();
+    let mut data = Data::Base(source);
+    // The axes that shrink most come first: what follows is then small.
+    let cores = |k: usize| -> usize {
+        let used = access.axes[k].iters();
+        used.iter().map(|&i| weighting.axes[i as usize].core()).product()
     };
-    for (k, (map, &n)) in access.axes.iter().zip(shape).enumerate() {
+    let mut order: Vec<usize> = (0..shape.len()).collect();
+    order.sort_by(|&a, &b| (cores(a) * shape[b]).cmp(&(cores(b) * shape[a])));
+    for k in order {
+        let (map, n) = (&access.axes[k], shape[k]);
         let used: Vec<usize> = map.iters().iter().map(|&i| i as usize).collect();
-        let weights: Vec<&AxisWeights> = used.iter().map(|&i| &weighting.axes[i]).collect();
-        let cores: Vec<usize> = weights.iter().map(|w| w.core()).collect();
-        let size: usize = cores.iter().product();
-        let matrix = axis_matrix(map, &weights, &AxisWeights::explicit(n));
-        if k == 0 {
-            t.data = contract_integers(source, n, size, &matrix);
-            t.labels = used
-                .iter()
-                .copied()
-                .chain((1..shape.len()).map(|a| SOURCE + a))
-                .collect();
-            t.sizes = cores.iter().copied().chain(shape[1..].iter().copied()).collect();
-            continue;
-        }
-        let Some(axis) = t.labels.iter().position(|&l| l == SOURCE + k) else {
+        let Some(axis) = labels.iter().position(|&l| l == SOURCE + k) else {
             continue;
         };
-        let stride: usize = t.sizes[axis + 1..].iter().product();
-        let outer: usize = t.sizes[..axis].iter().product();
-        let mut data = vec![QM31::zero(); outer * size * stride];
-        for o in 0..outer {
-            for &(c, y, w) in &matrix {
-                let from = &t.data[(o * n + y) * stride..][..stride];
-                let to = &mut data[(o * size + c) * stride..][..stride];
-                for (t, &f) in to.iter_mut().zip(from) {
-                    *t += w * f;
-                }
-            }
+        let weights: Vec<&AxisWeights> = used.iter().map(|&i| &weighting.axes[i]).collect();
+        let cores: Vec<usize> = weights.iter().map(|w| w.core()).collect();
+        // An axis that is one explicit iteration axis is only renamed.
+        let renamed = matches!(weights[..], [w] if w.shift == 0 && w.len == n && w.local[..] == [QM31::one()])
+            && *map == AxisMap::iter(used[0] as u8);
+        if !renamed {
+            let matrix = axis_matrix(map, &weights, &AxisWeights::explicit(n));
+            let stride: usize = sizes[axis + 1..].iter().product();
+            let outer: usize = sizes[..axis].iter().product();
+            let size = cores.iter().product();
+            data = Data::Ext(contract(backend, &data, [outer, n, stride], size, &matrix));
         }
-        t.data = data;
-        t.labels.splice(axis..=axis, used);
-        t.sizes.splice(axis..=axis, cores);
+        labels.splice(axis..=axis, used);
+        sizes.splice(axis..=axis, cores);
     }
-    if shape.is_empty() {
-        t.data = source.iter().map(|&x| m31(x.into()).into()).collect();
-    }
+    let mut t = Labelled {
+        labels,
+        sizes,
+        data: match data {
+            Data::Base(values) => values.iter().map(|&x| x.into()).collect(),
+            Data::Ext(values) => values,
+        },
+    };
     // Iteration axes that no coordinate uses: the value is repeated, weighted, where the gate allows.
     for (i, axis) in weighting.axes.iter().enumerate() {
         if access.uses(i as u8) {
@@ -139,10 +195,10 @@ pub fn pull(access: &Access, weighting: &Weighting, source: &[i32], shape: &[usi
     t.permute(&(0..weighting.axes.len()).collect::<Vec<_>>())
 }
 
-/// What a read sees: the row-major integers and shape of its source.
+/// What a read sees: the row-major values and shape of its source.
 pub trait Sources {
     /// Values of a source tensor.
-    fn values(&self, source: mlc_circuit::Source) -> (&[i32], &[usize]);
+    fn values(&self, source: mlc_circuit::Source) -> (&[M31], &[usize]);
     /// Integers of a weight, row-major over `outer ++ [contraction]`.
     fn weight(&self, weight: u16) -> &[i16];
 }
@@ -150,7 +206,7 @@ pub trait Sources {
 /// The vector of one factor over (shared axes, flattened contraction), the other output axes bound to ρ; `None` for
 /// the constant 1.
 pub fn factor(
-    backend: &dyn IntegerOps,
+    backend: &dyn ContractOps,
     instance: &Instance<'_>,
     equation: &Equation,
     product: &Product,
@@ -189,7 +245,7 @@ pub fn factor(
             for r in reads {
                 let (values, tensor) = sources.values(r.source);
                 let k = m31(r.coefficient.into());
-                let part = pull(&r.access, &weighting, values, tensor);
+                let part = pull(backend, &r.access, &weighting, values, tensor);
                 if acc.is_empty() {
                     acc = part.into_iter().map(|v| v * k).collect();
                 } else {
@@ -208,7 +264,7 @@ pub fn factor(
 /// selected are read.
 #[allow(clippy::too_many_arguments)]
 fn weight_factor(
-    backend: &dyn IntegerOps,
+    backend: &dyn ContractOps,
     product: &Product,
     shape: &ProductShape,
     outer: &[Outer],
@@ -258,7 +314,7 @@ fn weight_factor(
             }
             Outer::Selected { input, .. } => {
                 let (tokens, _) = sources.values(Source::Input(*input));
-                tokens.iter().map(|&v| v as usize).collect()
+                tokens.iter().map(|&v| v.0 as usize).collect()
             }
         };
         let len = len as usize;
@@ -318,7 +374,8 @@ pub fn weight_cells(layout: &WeightLayout, row_lens: &[usize], weights: &[Vec<i1
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mlc_circuit::{AxisMap, Gate};
+    use crate::backend::cpu::Cpu;
+    use mlc_circuit::Gate;
     use mlc_verifier::field::{bits_for, qm31};
     use mlc_verifier::functional::dense;
 
@@ -387,20 +444,17 @@ mod tests {
                 .collect();
             let cores: usize = axes.iter().map(AxisWeights::core).product();
             let core: Vec<QM31> = (0..cores).map(|i| qm31(i as i64 * i as i64 + 3)).collect();
-            let source: Vec<i32> = (0..shape.iter().product::<usize>() as i32)
-                .map(|i| i * 37 % 101 - 50)
+            let source: Vec<M31> = (0..shape.iter().product::<usize>() as i64)
+                .map(|i| m31(i * 37 % 101 - 50))
                 .collect();
             let ones = Weighting {
                 core: vec![qm31(1); cores],
                 axes: axes.clone(),
             };
-            let pulled = pull(&access, &ones, &source, &shape);
+            let pulled = pull(&Cpu, &access, &ones, &source, &shape);
             let left = pulled.iter().zip(&core).fold(QM31::zero(), |a, (&p, &c)| a + p * c);
             let weights = dense(&access, &Weighting { axes, core }, &shape);
-            let right = weights
-                .iter()
-                .zip(&source)
-                .fold(QM31::zero(), |a, (&w, &x)| a + w * m31(x.into()));
+            let right = weights.iter().zip(&source).fold(QM31::zero(), |a, (&w, &x)| a + w * x);
             assert_eq!(left, right);
         }
     }

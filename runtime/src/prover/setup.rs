@@ -9,13 +9,15 @@ use mlc_verifier::security::{Parameters, ScheduleError};
 use mlc_verifier::setup::{SetupSchedule, keys_functional, transcript};
 use mlc_verifier::transcript::Hash;
 use num_traits::Zero;
+use rayon::prelude::*;
 
 use super::cells;
 use super::channel::{ProverChannel, Tamper};
 use super::commitment::{self, OpenTree, TreeStore};
 use super::inference::merge_summand;
-use super::lookups::Lookups;
+use super::lookups::{Lookups, leaf_keys};
 use super::sumcheck::{self, Grind, Rounds};
+use super::tensor::Order;
 use crate::backend::Backend;
 use crate::weights::IntWeights;
 
@@ -128,13 +130,18 @@ fn run<B: Backend>(
             SiteRef::Virtual(_) => &[],
         }
     };
+    let leaf_keys = leaf_keys(instance, |s, out| {
+        let keys = Order::of(&s.layout).arrange(key(s.site));
+        out.par_iter_mut().zip(&keys[..]).for_each(|(o, &k)| *o = m31(k.into()));
+    });
+    let leaf_keys = backend.base(leaf_keys);
     let end = Lookups {
         backend,
         instance,
         grinding: grind,
         shape: schedule.channels,
         keys: &key,
-        committed_keys: &|site| key(site).iter().map(|&k| m31(k.into())).collect(),
+        committed_keys: &leaf_keys,
         inputs: &[],
         shifts: &setup.shifts,
     }
@@ -154,7 +161,7 @@ fn run<B: Backend>(
     cells::add_channels(
         instance,
         &end.fingerprint,
-        &end.eq_zeta,
+        &end.zeta,
         &end.xi,
         (deltas[0], deltas[1]),
         &mut psi,
@@ -163,7 +170,7 @@ fn run<B: Backend>(
         rounds: bits_for(instance.channel_cells),
         degree: 2,
     };
-    let summands = vec![merge_summand(backend, &end.channels, psi)];
+    let summands = vec![merge_summand(backend, &end.channels, backend.ext(psi))];
     let merged = sumcheck::prove_rounds(
         backend,
         channel,

@@ -7,6 +7,7 @@ mod products;
 pub mod simd;
 mod split;
 mod sums;
+mod vectors;
 
 use mlc_verifier::field::{M31, QM31};
 

@@ -39,6 +39,12 @@ impl<'a> ColsMut<'a> {
         Self(v.columns_mut())
     }
 
+    /// The elements `from..to`.
+    pub(super) fn range(self, from: usize, to: usize) -> Self {
+        let [a, b, c, d] = self.0;
+        Self([&mut a[from..to], &mut b[from..to], &mut c[from..to], &mut d[from..to]])
+    }
+
     /// Gives up writing.
     pub(super) fn freeze(self) -> Cols<'a> {
         Cols(self.0.map(|c| &*c))

@@ -2,6 +2,7 @@
 
 mod fractions;
 mod products;
+mod vectors;
 
 mod code;
 

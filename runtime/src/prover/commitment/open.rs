@@ -41,7 +41,9 @@ pub fn open<B: Code>(backend: &B, channel: &mut ProverChannel<'_>, plan: &Plan, 
     let mut point: Option<EqPoint> = None;
 
     for (level, l) in plan.levels.iter().enumerate() {
+        let span = tracing::info_span!("commit folded vector", len = 1u64 << l.log_len).entered();
         let tree = commit(backend, &backend.matrix(&vector, l.rows, l.shape.log_cols), l.shape);
+        drop(span);
         channel.send_hash("folded root", tree.root());
         let opened = open_level(backend, channel, plan, level, &trees, below.as_ref());
 
@@ -61,6 +63,7 @@ pub fn open<B: Code>(backend: &B, channel: &mut ProverChannel<'_>, plan: &Plan, 
         };
         let count = given.len() + opened.iter().map(|o| o.positions.len()).sum::<usize>();
         channel.send_nonce("opening batch", plan.batch_pow_bits(count), backend);
+        let span = tracing::info_span!("opening functional", claims = count).entered();
         let mut weights = powers(channel.transcript().draw(), count).into_iter();
         let mut dense = vec![QM31::zero(); plan.vector_len(level)];
         for ((offset, len, f), w) in given.into_iter().zip(weights.by_ref()) {
@@ -80,6 +83,8 @@ pub fn open<B: Code>(backend: &B, channel: &mut ProverChannel<'_>, plan: &Plan, 
             backend.add_positions(&terms, o.offset, &mut functional);
         }
 
+        drop(span);
+        let _span = tracing::info_span!("opening sumcheck").entered();
         let z = prove_product(backend, channel, &vector, functional, l.log_len, l.round_pow_bits);
         let (row, col) = z.split_at(l.log_rows() as usize);
         vector = backend.fold_vector(&vector, &eq_table(row, l.rows), l.shape.log_cols);
@@ -114,6 +119,7 @@ fn open_level<B: Code>(
         .into_iter()
         .zip(plan.opened_at(level))
         .map(|(tree, planned)| {
+            let _span = tracing::info_span!("opening positions", bits = planned.queries.pow_bits).entered();
             channel.send_nonce("opening positions", planned.queries.pow_bits, backend);
             let positions = planned.queries.positions(&planned.shape, channel.transcript());
             channel.send_opened("opened columns", &tree.columns(&positions));
