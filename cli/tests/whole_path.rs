@@ -76,7 +76,7 @@ fn the_digits_models_prove_and_verify() {
         &["verify", "--key", "cnn-key/verifying.key", "--proof", "mlp.proof"],
     )
     .with(1)
-    .says("rejected");
+    .says("rejected: this proof is for key ");
 }
 
 #[test]

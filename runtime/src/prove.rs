@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use mlc_circuit::InstanceError;
-use mlc_verifier::inference::VerifyError;
-use mlc_verifier::proof_file::ProofFile;
+use mlc_verifier::key::FileError;
+use mlc_verifier::proof_file::{ProofFile, ProofFileError};
 use mlc_verifier::security::{Schedule, ScheduleError};
 
 use crate::backend::Backend;
@@ -27,7 +27,10 @@ pub enum ProveError {
     Execute(#[from] ExecError),
     /// The prover's own proof is refused: corrupted proving data, or a defect.
     #[error("the proof was made but does not verify ({0}); the key directory may be corrupted: run `mlc setup` again")]
-    SelfCheck(VerifyError),
+    SelfCheck(FileError),
+    /// The prover's own proof file does not decode: a defect.
+    #[error("the proof was made but its file does not decode: {0}")]
+    Encoding(ProofFileError),
 }
 
 /// A verified proof and how it came about.
@@ -87,14 +90,17 @@ pub fn prove<B: Backend>(
         )
     };
     let prove = start.elapsed();
-    let bytes = ProofFile { statement, proof }.encode();
+    let file = ProofFile {
+        key: loaded.fingerprint,
+        statement,
+        proof,
+    };
+    let bytes = file.encode();
     let start = Instant::now();
     let file = {
         let _span = tracing::info_span!("verify").entered();
-        let file = ProofFile::decode(&bytes).map_err(|_| ProveError::SelfCheck(VerifyError::Weights))?;
-        loaded
-            .verify(&file.statement, &file.proof)
-            .map_err(ProveError::SelfCheck)?;
+        let file = ProofFile::decode(&bytes).map_err(ProveError::Encoding)?;
+        loaded.verify_file(&file).map_err(ProveError::SelfCheck)?;
         file
     };
     Ok(Proved {

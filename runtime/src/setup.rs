@@ -128,6 +128,7 @@ pub fn setup<B: Backend>(
         digest,
         params,
         weights_root: key.weights_root,
+        fingerprint: key.fingerprint(),
     };
     Ok(ProvingKey {
         key,

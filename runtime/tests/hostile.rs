@@ -7,12 +7,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use mlc_circuit::{check, format};
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::prove::prove;
 use mlc_runtime::setup::setup;
 use mlc_runtime::testing::{self, Rng};
-use mlc_verifier::key::{Key, LoadedKey};
-use mlc_verifier::proof_file::ProofFile;
+use mlc_verifier::key::{self, Key, LoadedKey};
+use mlc_verifier::proof_file::{self, ProofFile};
 use mlc_verifier::security::Parameters;
 
 /// Counts the bytes that this thread holds, and their peak.
@@ -133,7 +134,7 @@ fn damaged_proof_files_are_refused() {
     let accept = |bytes: &[u8]| {
         ProofFile::decode(bytes).is_ok_and(|f| {
             assert_eq!(f.encode(), bytes, "an encoding that is not canonical");
-            loaded.verify(&f.statement, &f.proof).is_ok()
+            loaded.verify_file(&f).is_ok()
         })
     };
     survive("proof file", 10_000, &bytes, accept);
@@ -159,6 +160,23 @@ fn damaged_keys_are_refused() {
     assert_eq!(loaded.verify(&file.statement, &file.proof), Ok(()));
 }
 
+/// Another circuit may come out of damage; then it is checked and laid out without a panic, in bounded time and memory.
+#[test]
+fn damaged_circuits_are_checked() {
+    let case = testing::conv_max_pool(2, 1, 6, 3);
+    let bytes = format::encode(&case.circuit);
+    survive("circuit", 5_000, &bytes, |bytes| {
+        let Ok(circuit) = format::decode(bytes) else {
+            return false;
+        };
+        assert_eq!(format::encode(&circuit), bytes, "an encoding that is not canonical");
+        if check::check(&circuit).is_ok() {
+            let _ = circuit.instantiate(0, &vec![1; circuit.dims.len()]);
+        }
+        circuit == case.circuit
+    });
+}
+
 #[test]
 fn noise_is_refused() {
     let Honest { loaded, file, .. } = honest();
@@ -171,12 +189,13 @@ fn noise_is_refused() {
             };
             assert!(loaded.verify(&file.statement, &noise).is_err());
             assert!(Key::decode(&noise).is_err() && ProofFile::decode(&noise).is_err());
-            let framed = |magic: &[u8]| [magic, &1u32.to_le_bytes(), &noise].concat();
+            let framed = |magic: &[u8], version: u32| [magic, &version.to_le_bytes(), &noise].concat();
+            // Verified under the key whatever name it carries.
             assert!(
-                ProofFile::decode(&framed(b"mlc-prf\0"))
+                ProofFile::decode(&framed(proof_file::MAGIC, proof_file::VERSION))
                     .map_or(true, |f| loaded.verify(&f.statement, &f.proof).is_err())
             );
-            assert!(Key::decode(&framed(b"mlc-vkey")).map_or(true, |k| k.load().is_err()));
+            assert!(Key::decode(&framed(key::MAGIC, key::VERSION)).map_or(true, |k| k.load().is_err()));
         }
     }
 }

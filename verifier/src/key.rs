@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use stwo::core::vcs::blake2_hash::Blake2sHasher;
 
 use crate::inference::{self, VerifyError};
+use crate::proof_file::ProofFile;
 use crate::security::{Parameters, weights_shape};
 use crate::setup::{self, SetupError};
 use crate::statement::Statement;
@@ -109,7 +110,7 @@ impl Key {
 
     /// [`Self::fingerprint`] in hexadecimal.
     pub fn fingerprint_hex(&self) -> String {
-        self.fingerprint().iter().map(|b| alloc::format!("{b:02x}")).collect()
+        hex(&self.fingerprint())
     }
 
     /// Checks the circuit and the setup proof.
@@ -139,8 +140,14 @@ impl Key {
             digest,
             params: self.params,
             weights_root: self.weights_root,
+            fingerprint: self.fingerprint(),
         })
     }
+}
+
+/// A hash in lower-case hexadecimal.
+pub fn hex(hash: &Hash) -> String {
+    hash.iter().map(|b| alloc::format!("{b:02x}")).collect()
 }
 
 /// A key whose circuit and setup proof have been checked.
@@ -154,9 +161,44 @@ pub struct LoadedKey {
     pub params: Parameters,
     /// Root of the weights.
     pub weights_root: Option<Hash>,
+    /// Names the key ([`Key::fingerprint`]).
+    pub fingerprint: Hash,
+}
+
+/// Why a proof file is not accepted.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum FileError {
+    /// It says itself that it is for another key: another model, other weights or other parameters.
+    #[error("this proof is for key {}, the given key is {}", hex(.named), hex(.given))]
+    OtherKey {
+        /// The fingerprint in the file.
+        named: Hash,
+        /// That of the verifier's key.
+        given: Hash,
+    },
+    /// The proof does not hold under this key.
+    #[error(transparent)]
+    Proof(#[from] VerifyError),
 }
 
 impl LoadedKey {
+    /// Verifies a proof file. One that names another key is refused before its proof is read; one that names this key
+    /// gains nothing by it.
+    pub fn verify_file(&self, file: &ProofFile) -> Result<(), FileError> {
+        self.named_by(file)?;
+        Ok(self.verify(&file.statement, &file.proof)?)
+    }
+
+    fn named_by(&self, file: &ProofFile) -> Result<(), FileError> {
+        if file.key != self.fingerprint {
+            return Err(FileError::OtherKey {
+                named: file.key,
+                given: self.fingerprint,
+            });
+        }
+        Ok(())
+    }
+
     /// Verifies the proof of a statement.
     pub fn verify(&self, statement: &Statement, proof: &[u8]) -> Result<(), VerifyError> {
         inference::verify(

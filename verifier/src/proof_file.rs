@@ -1,21 +1,28 @@
-//! The proof file: a statement and the proof bytes, in one canonical encoding.
+//! The proof file: the fingerprint of a key, a statement and the proof bytes, in one canonical encoding.
+//!
+//! The fingerprint is a label: it says early and clearly that a proof is for another key, and nothing rests on it. What
+//! binds a proof to its key is the transcript, which absorbs the circuit's digest, the root and the parameters of the key
+//! that the *verifier* holds.
 
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::statement::Statement;
+use crate::transcript::Hash;
 
 /// First bytes of a proof file.
 pub const MAGIC: &[u8; 8] = b"mlc-prf\0";
 /// Version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// A larger file is refused before it is decoded.
 pub const MAX_BYTES: usize = 1 << 30;
 
-/// A statement with its proof.
+/// A statement with its proof, and the name of the key that it is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProofFile {
+    /// Fingerprint of the key that the prover used (`crate::key::Key::fingerprint`).
+    pub key: Hash,
     /// What is claimed.
     pub statement: Statement,
     /// The prover's messages (`crate::transcript`).
@@ -88,6 +95,7 @@ mod tests {
             outputs: vec![vec![-70000]],
         };
         ProofFile {
+            key: [0xab; 32],
             statement,
             proof: vec![1, 2, 3],
         }
@@ -106,16 +114,26 @@ mod tests {
         );
         assert_eq!(ProofFile::decode(b"{}"), Err(ProofFileError::Magic));
         let mut version = bytes;
-        version[8] = 9;
-        assert_eq!(ProofFile::decode(&version), Err(ProofFileError::Version { found: 9 }));
+        for found in [0, 1, VERSION + 1] {
+            version[8] = found as u8;
+            assert_eq!(ProofFile::decode(&version), Err(ProofFileError::Version { found }));
+        }
     }
 
     proptest! {
         #[test]
-        fn accepted_bytes_are_canonical(at in 0usize..40, flip in 1u8..) {
+        fn accepted_bytes_are_canonical(at in 0usize..80, flip in 1u8..) {
             let mut bytes = file().encode();
             let at = at % bytes.len();
             bytes[at] ^= flip;
+            if let Ok(f) = ProofFile::decode(&bytes) {
+                prop_assert_eq!(f.encode(), bytes);
+            }
+        }
+
+        #[test]
+        fn any_bytes_decode_to_an_error_or_canonically(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let bytes = [&MAGIC[..], &VERSION.to_le_bytes(), &body].concat();
             if let Ok(f) = ProofFile::decode(&bytes) {
                 prop_assert_eq!(f.encode(), bytes);
             }

@@ -57,7 +57,7 @@ impl Verify {
         let bytes = files::read(&self.proof)?;
         let start = Instant::now();
         let file = ProofFile::decode(&bytes).map_err(|e| CliError::read(&self.proof, e))?;
-        let verified = key.verify(&file.statement, &file.proof);
+        let verified = key.verify_file(&file);
         let took = start.elapsed().as_secs_f64();
         let statement = &file.statement;
         let outcome = verified

@@ -3,16 +3,18 @@
 use mlc_circuit::check::CheckError;
 use mlc_circuit::format::{self, FormatError};
 use mlc_runtime::backend::cpu::Cpu;
+use mlc_runtime::prover::channel::Honest;
 use mlc_runtime::setup::setup;
 use mlc_runtime::testing::{self, Builder, Case, plain};
 use mlc_verifier::inference::VerifyError::{Lookup, Schedule};
-use mlc_verifier::key::{Key, KeyError};
+use mlc_verifier::key::{FileError, Key, KeyError};
 use mlc_verifier::logup::LogUpError::Layer;
 use mlc_verifier::proof_file::{ProofFile, ProofFileError};
 use mlc_verifier::security::{Parameters, ScheduleError};
 use mlc_verifier::setup::SetupError::Proof;
 
 use crate::liar::{Expected, all_refused, refused};
+use crate::world::Liar;
 
 /// A lie: its name, an honest key, what is done to it, and the error.
 type Row = (&'static str, Key, fn(&mut Key), Expected<KeyError>);
@@ -168,6 +170,7 @@ fn a_key_and_a_proof_file_have_one_encoding() {
 
     let statement = crate::world::EVERYTHING.statement.clone();
     let file = ProofFile {
+        key: [7; 32],
         statement,
         proof: vec![1, 2, 3],
     }
@@ -178,14 +181,17 @@ fn a_key_and_a_proof_file_have_one_encoding() {
         ProofFile::decode(&other).unwrap_err()
     };
     assert_eq!(refused(&|b| b[0] ^= 1), ProofFileError::Magic);
-    assert_eq!(refused(&|b| b[8] = 2), ProofFileError::Version { found: 2 });
+    // The version before, whose files name no key.
+    assert_eq!(refused(&|b| b[8] = 1), ProofFileError::Version { found: 1 });
     assert_eq!(refused(&|b| b.truncate(11)), ProofFileError::Corrupted);
+    assert_eq!(refused(&|b| b.truncate(43)), ProofFileError::Corrupted);
     assert_eq!(refused(&|b| b.push(0)), ProofFileError::Corrupted);
-    // The entry, 0, in two bytes.
+    // The entry, 0, which follows the fingerprint, in two bytes.
     assert_eq!(
         refused(&|b| {
-            b[12] = 128;
-            b.insert(13, 0);
+            assert_eq!(b[44], 0);
+            b[44] = 128;
+            b.insert(45, 0);
         }),
         ProofFileError::Corrupted
     );
@@ -210,4 +216,31 @@ fn fingerprints_name_everything_but_the_setup_proof() {
     ] {
         assert_ne!(changed(change), honest.fingerprint());
     }
+}
+
+#[test]
+fn a_proof_file_that_names_another_key_is_refused_as_that() {
+    let world = &*crate::world::EVERYTHING;
+    let proof = Liar::new(world).prove(&mut Honest);
+    let honest = ProofFile {
+        key: world.loaded.fingerprint,
+        statement: world.statement.clone(),
+        proof,
+    };
+    assert_eq!(world.loaded.verify_file(&honest), Ok(()));
+    let mut other = honest.clone();
+    other.key[31] ^= 1;
+    // Even where nothing else could be read of it.
+    for proof in [other.proof.clone(), Vec::new()] {
+        let refused = world.loaded.verify_file(&ProofFile { proof, ..other.clone() });
+        let expected = FileError::OtherKey {
+            named: other.key,
+            given: world.loaded.fingerprint,
+        };
+        assert_eq!(refused, Err(expected));
+    }
+    // The name is not trusted: the honest proof of this key, relabelled, is no proof for another one.
+    let mut impostor = world.loaded.clone();
+    impostor.digest[0] ^= 1;
+    assert!(matches!(impostor.verify_file(&honest), Err(FileError::Proof(_))));
 }

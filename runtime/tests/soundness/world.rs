@@ -15,7 +15,7 @@ use mlc_runtime::testing::{self, Activation, Builder, Case, Conv, plain};
 use mlc_runtime::weights::IntWeights;
 use mlc_verifier::field::M31;
 use mlc_verifier::inference::VerifyError;
-use mlc_verifier::key::LoadedKey;
+use mlc_verifier::key::{Key, LoadedKey};
 use mlc_verifier::security::{Parameters, Schedule, weights_shape};
 use mlc_verifier::statement::Statement;
 use mlc_verifier::transcript::Hash;
@@ -156,12 +156,19 @@ impl World {
         let instance = case.circuit.instantiate(0, &case.dims).unwrap();
         let execution = execute(&instance, &case.weights, &case.inputs).unwrap();
         let statement = inference::statement(&instance, &case.inputs, &execution);
+        let key = Key {
+            circuit: format::encode(&case.circuit),
+            params,
+            weights_root: Some(tree.root()),
+            setup_proof: Vec::new(),
+        };
         let world = Self {
             loaded: LoadedKey {
                 circuit: case.circuit.clone(),
                 digest: format::digest(&case.circuit),
                 params,
-                weights_root: Some(tree.root()),
+                weights_root: key.weights_root,
+                fingerprint: key.fingerprint(),
             },
             case,
             cells,
