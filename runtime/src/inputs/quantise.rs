@@ -18,7 +18,7 @@ pub enum RangeError {
     /// Elements are outside of the calibrated range.
     #[error(
         "input '{name}' is {value} at position {position}, {by} outside of the calibrated range [{lo}, {hi}] \
-         ({count} elements are outside); calibrate on such inputs, or let the model clamp this one"
+         (elements outside: {count}); calibrate on such inputs, or clamp with `@quant(clamp = true)` at the input"
     )]
     Outside {
         /// The input.
@@ -112,8 +112,8 @@ mod tests {
         let error = quantise(&input(false), &values).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "input 'x' is -4 at position 2, 2 outside of the calibrated range [-2, 2] (2 elements are outside); \
-             calibrate on such inputs, or let the model clamp this one"
+            "input 'x' is -4 at position 2, 2 outside of the calibrated range [-2, 2] (elements outside: 2); \
+             calibrate on such inputs, or clamp with `@quant(clamp = true)` at the input"
         );
         assert_eq!(quantise(&input(true), &values), Ok(vec![8, 0, -8]));
         assert!(matches!(

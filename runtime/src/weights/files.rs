@@ -47,15 +47,17 @@ pub enum TensorError {
     #[error("there is no tensor '{0}'")]
     Missing(String),
     /// Its elements are no weights.
-    #[error("tensor '{name}' has elements of type {dtype}; F64, F32, F16 and BF16 are read")]
+    #[error("tensor '{name}' of '{path}' has elements of type {dtype}; F64, F32, F16, BF16, I8 and U8 are read")]
     Dtype {
         /// The tensor.
         name: String,
         /// Its type.
         dtype: String,
+        /// The file.
+        path: PathBuf,
     },
     /// An element is NaN or infinite (as `f32`).
-    #[error("tensor '{name}' is {value} at position {position}; every weight must be finite")]
+    #[error("tensor '{name}' of '{path}' is {value} at position {position}; every weight must be finite")]
     NotFinite {
         /// The tensor.
         name: String,
@@ -63,6 +65,8 @@ pub enum TensorError {
         position: usize,
         /// The element.
         value: f32,
+        /// The file.
+        path: PathBuf,
     },
 }
 
@@ -160,16 +164,19 @@ impl TensorFiles {
             .entries
             .get(name)
             .ok_or_else(|| TensorError::Missing(name.to_owned()))?;
-        let bytes = &self.files[e.file].1[e.bytes.clone()];
+        let (path, file) = &self.files[e.file];
+        let bytes = &file[e.bytes.clone()];
         let data = floats(e.dtype, bytes).ok_or_else(|| TensorError::Dtype {
             name: name.to_owned(),
             dtype: format!("{:?}", e.dtype),
+            path: path.clone(),
         })?;
         if let Some(position) = data.iter().position(|v| !v.is_finite()) {
             return Err(TensorError::NotFinite {
                 name: name.to_owned(),
                 position,
                 value: data[position],
+                path: path.clone(),
             });
         }
         Ok(TensorF32 {
@@ -189,6 +196,9 @@ pub(crate) fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
         Dtype::F32 => each(bytes, f32::from_le_bytes),
         Dtype::F16 => each(bytes, |b| half::f16::from_le_bytes(b).to_f32()),
         Dtype::BF16 => each(bytes, |b| half::bf16::from_le_bytes(b).to_f32()),
+        // Weights of models that were quantised before; every such integer is exact in `f32`.
+        Dtype::I8 => each(bytes, |b| f32::from(i8::from_le_bytes(b))),
+        Dtype::U8 => each(bytes, |b: [u8; 1]| f32::from(b[0])),
         _ => return None,
     })
 }
@@ -197,9 +207,24 @@ impl WeightSource for TensorFiles {
     fn get(&self, name: &str) -> Result<TensorF32, RecipeError> {
         self.tensor(name).map_err(|e| match e {
             TensorError::Missing(name) => RecipeError::Missing(name),
-            e => RecipeError::Unreadable {
-                name: name.to_owned(),
-                why: e.to_string(),
+            TensorError::Dtype { name, dtype, path } => RecipeError::Unreadable {
+                name,
+                why: format!(
+                    "its elements in `{}` are {dtype}; F64, F32, F16, BF16, I8 and U8 are read",
+                    path.display()
+                ),
+            },
+            TensorError::NotFinite {
+                name,
+                position,
+                value,
+                path,
+            } => RecipeError::Unreadable {
+                name,
+                why: format!(
+                    "it is {value} at position {position} in `{}`; every weight must be finite",
+                    path.display()
+                ),
             },
         })
     }
@@ -264,6 +289,18 @@ mod tests {
     }
 
     #[test]
+    fn small_integers_are_read_as_they_are() {
+        let bytes = vec![0, 1, 127, 128, 255];
+        let data = file(&[
+            ("i8", Dtype::I8, vec![5], bytes.clone()),
+            ("u8", Dtype::U8, vec![5, 1], bytes),
+        ]);
+        let files = TensorFiles::from_bytes("w", data).unwrap();
+        assert_eq!(files.tensor("i8").unwrap().data, [0.0, 1.0, 127.0, -128.0, -1.0]);
+        assert_eq!(files.tensor("u8").unwrap().data, [0.0, 1.0, 127.0, 128.0, 255.0]);
+    }
+
+    #[test]
     fn bad_tensors_are_named() {
         let bytes: Vec<u8> = [1.0, f32::NAN].iter().flat_map(|v: &f32| v.to_le_bytes()).collect();
         let wide: Vec<u8> = 1e300f64.to_le_bytes().to_vec();
@@ -275,7 +312,7 @@ mod tests {
         let files = TensorFiles::from_bytes("w", data.clone()).unwrap();
         assert_eq!(
             files.tensor("nan").unwrap_err().to_string(),
-            "tensor 'nan' is NaN at position 1; every weight must be finite"
+            "tensor 'nan' of 'w' is NaN at position 1; every weight must be finite"
         );
         assert!(matches!(
             files.tensor("wide"),
