@@ -288,11 +288,14 @@ impl Parser<'_> {
         Ok(Model { name, members })
     }
 
-    /// Takes the closing brace; where it is missing, reports that and goes on as if it were there.
+    /// Takes the closing brace; where it is missing, reports that and goes on as if it were there. Of a file that ends too
+    /// early only the innermost bracket is reported.
     pub(super) fn close_or_go_on(&mut self, open: Span) {
+        let here = self.here();
+        let said = |d: &Diagnostic| d.primary.span == here || d.secondary.iter().any(|l| l.span == here);
         if self.peek() == TokenKind::RBrace {
             self.bump();
-        } else {
+        } else if self.peek() != TokenKind::Eof || !self.diagnostics.iter().any(said) {
             let diagnostic = Diagnostic::error(Code::E0104, open, "this `{` is never closed")
                 .label("opened here")
                 .also(self.here(), "`}` is missing before this")
