@@ -17,7 +17,7 @@ use crate::ui::Format;
     arg_required_else_help = true
 )]
 #[command(after_help = "\
-A MODEL is a directory with an mlc.toml, a .mlc file, or an .onnx file.
+A MODEL is a directory with an mlc.toml, a .mlc file, an .onnx file, or a compiled circuit.
 
 Example:
   mlc new digits-like && mlc prove digits-like

@@ -1,6 +1,12 @@
-//! What a proof will take, before it is made: from shapes alone.
+//! What a proof will take, before it is made: an estimate from shapes alone.
+//!
+//! Cells, lookups, weights and security are exact. Bytes, seconds and memory are counts times the constants below. To
+//! calibrate them again after a change of the prover: `mlc bench` (a release build on a machine with nothing else to do)
+//! prints each measured figure with the predicted one beside it; change the constant of the stage that changed until the
+//! ratios are near 1 for the smallest and the largest model alike. Nothing but what is shown depends on them.
 
-use mlc_circuit::Circuit;
+use mlc_circuit::setup::SetupCircuit;
+use mlc_circuit::{Circuit, WeightLayout};
 use mlc_compiler::lower;
 use mlc_verifier::commitment::TreeShape;
 use mlc_verifier::security::{Parameters, Schedule};
@@ -21,14 +27,37 @@ pub(crate) struct Cost {
     pub(crate) prove_s: f64,
     /// Size of the proof.
     pub(crate) proof_bytes: u64,
-    /// Memory at the peak.
+    /// Memory at the peak, once there is a key.
     pub(crate) memory_bytes: u64,
+    /// Memory at the peak of making the key.
+    pub(crate) setup_memory_bytes: u64,
     /// Bits of the soundness sum.
     pub(crate) security_bits: f64,
 }
 
 /// Bytes of the process before it does anything.
-const BASE_BYTES: u64 = 24 << 20;
+const BASE_BYTES: u64 = 22 << 20;
+/// Held for each leaf of the fraction tree: two extension elements, and as much again above it.
+const BYTES_PER_LEAF: u64 = 64;
+/// Held for each committed cell beside its tree: the integer, its key, and its place in the merged claims.
+const BYTES_PER_CELL: u64 = 8;
+/// Held for each weight while proving: the 16-bit integer, the field element, and the pages of the weight file, which is
+/// read through a map; of the codeword only the opened columns are.
+const BYTES_PER_WEIGHT: u64 = 11;
+/// Held for each leaf of the setup proof, beside its fractions: keys, weights and the functional of the opening.
+const SETUP_BYTES_PER_LEAF: u64 = 72;
+/// Time for each committed cell, and for each leaf: about four passes over extension elements, encoding, hashing.
+const SECONDS_PER_CELL: f64 = 200e-9;
+/// Time for each weight: two folds from memory.
+const SECONDS_PER_WEIGHT: f64 = 1e-9;
+/// Time for each hash of the proof of work.
+const SECONDS_PER_HASH: f64 = 60e-9;
+/// Time for what every proof has.
+const SECONDS_PER_PROOF: f64 = 2e-3;
+/// A round of a sumcheck of degree 3: three extension elements.
+const BYTES_PER_ROUND: u64 = 48;
+/// The end of a layer of the fraction tree: four extension elements.
+const BYTES_PER_LAYER: u64 = 64;
 
 /// The cost of one proof of an entry at given dimensions.
 pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<Cost, CliError> {
@@ -48,9 +77,16 @@ pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<C
         .flatten()
         .map(blow_up)
         .sum();
-    // The fraction tree keeps two extension elements for each leaf, and as much again above it; weights are held as
-    // 16-bit integers and as field elements.
-    let memory_bytes = BASE_BYTES + witness + leaves * 64 + cells * 8 + weights * 6;
+    let memory_bytes =
+        BASE_BYTES + witness + leaves * BYTES_PER_LEAF + cells * BYTES_PER_CELL + weights * BYTES_PER_WEIGHT;
+    let setup_memory_bytes = match &schedule.weights_tree {
+        Some(tree) => {
+            let setup = SetupCircuit::new(circuit, &WeightLayout::new(circuit)).circuit;
+            let leaves = setup.instantiate(0, &[])?.leaves as u64;
+            BASE_BYTES + blow_up(tree) + leaves * (BYTES_PER_LEAF + SETUP_BYTES_PER_LEAF)
+        }
+        None => BASE_BYTES,
+    };
     let grinding = schedule
         .terms
         .iter()
@@ -64,10 +100,13 @@ pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<C
         committed_cells: cells,
         lookups: counts.lookups as u64,
         weights: counts.weight_values,
-        // About 200 ns per cell and leaf, 1 ns per weight, 60 ns per hash of the proof of work.
-        prove_s: (cells + leaves) as f64 * 200e-9 + weights as f64 * 1e-9 + grinding * 60e-9 + 2e-3,
-        proof_bytes: opening + 48 * rounds + 64 * depth,
+        prove_s: (cells + leaves) as f64 * SECONDS_PER_CELL
+            + weights as f64 * SECONDS_PER_WEIGHT
+            + grinding * SECONDS_PER_HASH
+            + SECONDS_PER_PROOF,
+        proof_bytes: opening + BYTES_PER_ROUND * rounds + BYTES_PER_LAYER * depth,
         memory_bytes,
+        setup_memory_bytes,
         security_bits: schedule.total_bits(),
     })
 }
@@ -82,6 +121,7 @@ impl Cost {
             "prove_s": self.prove_s,
             "proof_bytes": self.proof_bytes,
             "memory_bytes": self.memory_bytes,
+            "setup_memory_bytes": self.setup_memory_bytes,
             "security_bits": self.security_bits,
         })
     }

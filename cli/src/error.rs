@@ -37,8 +37,13 @@ pub(crate) enum CliError {
     #[error("{}", summary(.0))]
     Source(Box<Diagnosed>),
     /// The model file cannot be imported.
-    #[error("{0}")]
-    Import(#[from] mlc_import::ImportErrors),
+    #[error("{}", import(path, errors))]
+    Import {
+        /// Which.
+        path: PathBuf,
+        /// Every reason.
+        errors: mlc_import::ImportErrors,
+    },
     /// Something was read and is refused for what it says.
     #[error("{0}")]
     Refused(String),
@@ -57,6 +62,19 @@ pub(crate) struct Diagnosed {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// What the spans refer to.
     pub(crate) sources: SourceMap,
+    /// The weight file that the source was checked against.
+    pub(crate) weights: Option<PathBuf>,
+}
+
+/// One line for each reason, each with the file.
+fn import(path: &Path, errors: &mlc_import::ImportErrors) -> String {
+    use mlc_import::ImportError::{File, NotOnnx};
+    let line = |e: &mlc_import::ImportError| match e {
+        File { path, source } => format!("cannot read `{}`: {source}", path.display()),
+        NotOnnx { .. } => format!("cannot read `{}`: {e}", path.display()),
+        e => format!("`{}`: {e}", path.display()),
+    };
+    errors.errors().iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn summary(d: &Diagnosed) -> String {
@@ -65,6 +83,14 @@ fn summary(d: &Diagnosed) -> String {
 }
 
 impl CliError {
+    /// A model file that cannot be imported.
+    pub(crate) fn import(path: &Path, errors: mlc_import::ImportErrors) -> Self {
+        CliError::Import {
+            path: path.to_owned(),
+            errors,
+        }
+    }
+
     /// A file that cannot be read.
     pub(crate) fn read(path: &Path, why: impl ToString) -> Self {
         CliError::Read {
@@ -91,7 +117,7 @@ impl CliError {
         match self {
             CliError::Usage(_) | CliError::Read { .. } | CliError::Write { .. } => UNREADABLE,
             CliError::Source(d) if d.diagnostics.iter().any(|d| d.code == Code::E0005) => UNREADABLE,
-            CliError::Import(errors) if unreadable(errors) => UNREADABLE,
+            CliError::Import { errors, .. } if unreadable(errors) => UNREADABLE,
             _ => REJECTED,
         }
     }

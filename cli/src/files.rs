@@ -19,16 +19,43 @@ pub(crate) fn read_text(path: &Path) -> Result<String, CliError> {
 
 /// Writes a file whole or not at all.
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let temporary = temporary(path);
-    let written = File::create(&temporary).and_then(|mut f| {
-        f.write_all(bytes)?;
-        f.sync_all()
+    write_together(&[(path, bytes)])
+}
+
+/// Writes files that belong together: all of them are on the disk before the first takes its name.
+pub(crate) fn write_together(all: &[(&Path, &[u8])]) -> Result<(), CliError> {
+    let each = all.iter().try_for_each(|(path, bytes)| {
+        let mut file = File::create(temporary(path)).map_err(|e| CliError::write(path, e))?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        written.map_err(|e| CliError::write(path, e))
     });
-    written.and_then(|()| fs::rename(&temporary, path)).map_err(|e| {
-        // What is left of it is of no use to anybody.
-        let _ = fs::remove_file(&temporary);
-        CliError::write(path, e)
-    })
+    let renamed = each.and_then(|()| {
+        all.iter()
+            .try_for_each(|(path, _)| fs::rename(temporary(path), path).map_err(|e| CliError::write(path, e)))
+    });
+    if renamed.is_err() {
+        // What is left of them is of no use to anybody; those that were not made or are renamed are not there.
+        for (path, _) in all {
+            let _ = fs::remove_file(temporary(path));
+        }
+    }
+    renamed
+}
+
+/// Refuses a path that cannot be written, before the work is done whose result it is for.
+pub(crate) fn will_write(path: &Path) -> Result<(), CliError> {
+    let folder = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    if path.is_dir() {
+        return Err(CliError::write(path, "it is a directory"));
+    }
+    if !folder.is_dir() {
+        let why = format!("there is no directory `{}`", folder.display());
+        return Err(CliError::write(path, why));
+    }
+    Ok(())
 }
 
 /// A directory and those above it.

@@ -12,6 +12,7 @@ pub(crate) use bind::{Axis, Declared, bind, chunks};
 use mlc_circuit::{Circuit, PublicInput};
 use mlc_ir::{Data, Elem, Inputs, Module, TensorF32};
 use mlc_runtime::inputs::{self, Format, InputFile};
+use mlc_runtime::weights::TensorError;
 
 use crate::error::CliError;
 use crate::files;
@@ -32,7 +33,9 @@ pub(crate) fn parse(path: &Path, bytes: &[u8], pixels: Option<InputTable>) -> Re
         ))
     })?;
     let mut file = inputs::parse(format, bytes).map_err(|e| match e {
-        inputs::InputError::NotFinite { .. } => CliError::refused(format!("`{}`: {e}", path.display())),
+        inputs::InputError::NotFinite { .. } | inputs::InputError::Tensor(TensorError::NotFinite { .. }) => {
+            CliError::refused(format!("`{}`: {e}", path.display()))
+        }
         e => CliError::read(path, e),
     })?;
     if let (InputFile::Image(image), Some(table)) = (&mut file, pixels) {
@@ -74,6 +77,8 @@ pub(crate) struct Bound {
     pub(crate) dims: BTreeMap<String, i64>,
     /// One per input of the entry, in its order.
     pub(crate) tensors: Vec<TensorF32>,
+    /// The file that they are from.
+    pub(crate) file: String,
 }
 
 impl Bound {
@@ -106,7 +111,9 @@ impl Bound {
     /// The integers of the statement.
     pub(crate) fn integers(&self, declared: &[PublicInput]) -> Result<Vec<Vec<i32>>, CliError> {
         let each = declared.iter().zip(&self.tensors);
-        each.map(|(input, t)| inputs::quantise(input, &t.data).map_err(CliError::refused))
-            .collect()
+        each.map(|(input, t)| {
+            inputs::quantise(input, &t.data).map_err(|e| CliError::refused(format!("`{}`: {e}", self.file)))
+        })
+        .collect()
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `project` | what a MODEL argument means: a directory with `mlc.toml`, a `.mlc` file, a `.onnx` file |
+//! | `project` | what a MODEL argument means: a directory with `mlc.toml`, a `.mlc` file, a `.onnx` file, a compiled circuit |
 //! | `model` | a checked module with its weights |
 //! | `pipeline` | module → plan → circuit → key, with the cache |
 //! | `input`, `output` | files to tensors, statements to what is shown |
+//! | `proof_json` | a proof as JSON |
 //! | `ui`, `progress`, `trace` | what is printed, drawn, and timed |
 //! | `error` | every way to fail, with its exit code |
 //!
@@ -26,6 +27,7 @@ mod output;
 mod pipeline;
 mod progress;
 mod project;
+mod proof_json;
 mod random;
 mod report;
 mod session;

@@ -33,7 +33,7 @@ impl Model {
         let mut model = match &project.source {
             Source::Mlc(_) => Self::mlc(project)?,
             Source::Onnx(path) => {
-                let imported = import_file(path, &Options::default())?;
+                let imported = import_file(path, &Options::default()).map_err(|e| CliError::import(path, e))?;
                 Model {
                     module: imported.module,
                     quant: Vec::new(),
@@ -42,6 +42,13 @@ impl Model {
                     entry: String::new(),
                     warnings: None,
                 }
+            }
+            Source::Circuit(path) => {
+                return Err(CliError::Usage(format!(
+                    "`{}` is a compiled circuit, and this command reads the model it was compiled from: give the .mlc or \
+                     .onnx file, or the project's directory",
+                    path.display()
+                )));
             }
         };
         model.entry = entry_name(&model.module, project.entry.as_deref())?;
@@ -62,6 +69,7 @@ impl Model {
             return Err(CliError::Source(Box::new(Diagnosed {
                 diagnostics: checked.diagnostics,
                 sources: checked.sources,
+                weights: project.weights.clone(),
             })));
         }
         let Some(module) = checked.module else {
@@ -69,7 +77,8 @@ impl Model {
         };
         if let (Weights::None, Some(name)) = (&weights, module.weights.keys().next()) {
             return Err(CliError::refused(format!(
-                "the model has weights (`{name}` and {} more) and there is no `{}`; name the file with `weights` in mlc.toml",
+                "the model has weights (`{name}` and {} more) and there is no `{}`; name the file with `--weights FILE`, or \
+                 with `weights` under [model] in mlc.toml",
                 module.weights.len() - 1,
                 project.source.path().with_extension("safetensors").display()
             )));
@@ -77,6 +86,7 @@ impl Model {
         let warnings = (!checked.diagnostics.is_empty()).then_some(Diagnosed {
             diagnostics: checked.diagnostics,
             sources: checked.sources,
+            weights: project.weights.clone(),
         });
         Ok(Model {
             module,
@@ -117,7 +127,7 @@ pub(crate) fn check(project: &Project, weights: &Weights) -> Result<CheckResult,
     Ok(mlc_compiler::check(&Files { root }, &name, &config))
 }
 
-fn entry_name(module: &Module, asked: Option<&str>) -> Result<String, CliError> {
+pub(crate) fn entry_name(module: &Module, asked: Option<&str>) -> Result<String, CliError> {
     let names: Vec<&str> = module.entries.keys().map(String::as_str).collect();
     match asked {
         Some(name) if names.contains(&name) => Ok(name.to_owned()),

@@ -89,7 +89,7 @@ impl Output {
 }
 
 /// Row-major values as nested lists.
-fn nest(shape: &[usize], data: &[f64]) -> Value {
+pub(crate) fn nest(shape: &[usize], data: &[f64]) -> Value {
     match shape {
         [] => data.first().map_or(Value::Null, |v| json!(v)),
         [_] => json!(data),

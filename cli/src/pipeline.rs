@@ -1,12 +1,12 @@
 //! From a model to a plan, a circuit, integer weights and a proving key; plans and keys are cached by content.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mlc_circuit::{Circuit, format};
 use mlc_compiler::lower::WeightRecipe;
 use mlc_compiler::pipeline::{PASSES, prepare};
 use mlc_compiler::plan::{QuantConfig, QuantPlan};
-use mlc_compiler::{CompileOptions, QuantTarget, compile_observed};
+use mlc_compiler::{Artefact, CompileOptions, QuantTarget, compile_observed};
 use mlc_ir::Module;
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::setup::{ProvingKey, setup};
@@ -18,13 +18,14 @@ use crate::calibrate::calibrate;
 use crate::error::CliError;
 use crate::files;
 use crate::input::{self, Bound};
-use crate::model::Model;
+use crate::model::{self, Model};
 use crate::project::Project;
+use crate::weights::Weights;
 
 /// A model with its circuit.
 pub(crate) struct Compiled {
-    /// The module in the quantised stage.
-    pub(crate) quantised: Module,
+    /// The module in the quantised stage; `None` where the circuit came from an artefact.
+    pub(crate) quantised: Option<Module>,
     /// The circuit family.
     pub(crate) circuit: Circuit,
     /// How its weights are computed.
@@ -43,7 +44,7 @@ pub(crate) fn samples(project: &Project, model: &Model) -> Result<Vec<Bound>, Cl
 }
 
 /// Reads an input file for the model's entry; one part for every run that it takes.
-pub(crate) fn read_input(project: &Project, model: &Model, path: &std::path::Path) -> Result<Vec<Bound>, CliError> {
+pub(crate) fn read_input(project: &Project, model: &Model, path: &Path) -> Result<Vec<Bound>, CliError> {
     let declared = input::declared(&model.module, &model.entry);
     let names: Vec<&str> = declared.iter().map(|d| d.name.as_str()).collect();
     let given = input::read(path, &names, &project.manifest)?;
@@ -115,6 +116,69 @@ fn set(to: &mut u32, value: Option<u32>) {
     *to = value.unwrap_or(*to);
 }
 
+/// What `mlc compile` writes of a compiled model.
+pub(crate) fn artefact(project: &Project, model: &Model, compiled: &Compiled) -> Artefact {
+    let name = project.weight_file().and_then(Path::file_name);
+    Artefact {
+        module: model.module.clone(),
+        circuit: compiled.circuit.clone(),
+        recipes: compiled.recipes.clone(),
+        entry: model.entry.clone(),
+        weights: name.map(|n| n.to_string_lossy().into_owned()),
+    }
+}
+
+/// A circuit that was compiled before, with its model. Weights are looked for beside it, under the name of the file that it
+/// was compiled with or its own; where they are `needed` they must be there.
+pub(crate) fn open_artefact(project: &Project, path: &Path, needed: bool) -> Result<(Model, Compiled), CliError> {
+    if let Some((key, _)) = project.set.first() {
+        return Err(CliError::Usage(format!(
+            "`{}` is compiled: `{key}` can no more be set; run `mlc compile` with `--set {key}=…`",
+            path.display()
+        )));
+    }
+    let artefact = Artefact::decode(&files::read(path)?).map_err(|e| CliError::read(path, e))?;
+    let named = artefact.weights.as_ref().map(|name| project.root.join(name));
+    let beside = Some(path.with_extension("safetensors"));
+    let found = [named.clone(), beside].into_iter().flatten().find(|p| p.exists());
+    let weights = match project.weights.as_ref().or(found.as_ref()) {
+        Some(path) => Weights::open(path)?,
+        None if needed && !artefact.circuit.weights.is_empty() => {
+            let name = named.unwrap_or_else(|| path.with_extension("safetensors"));
+            return Err(CliError::Usage(format!(
+                "`{}` needs its weights and there is no `{}`; give the file with `--weights FILE`",
+                path.display(),
+                name.display()
+            )));
+        }
+        None => Weights::None,
+    };
+    let asked = project.entry.as_deref().unwrap_or(&artefact.entry);
+    let entry_name = model::entry_name(&artefact.module, Some(asked))?;
+    let entry = entry_index(&artefact.circuit, &entry_name)?;
+    let model = Model {
+        module: artefact.module,
+        quant: Vec::new(),
+        calibration: Vec::new(),
+        weights,
+        entry: entry_name,
+        warnings: None,
+    };
+    let compiled = Compiled {
+        quantised: None,
+        circuit: artefact.circuit,
+        recipes: artefact.recipes,
+        entry,
+    };
+    Ok((model, compiled))
+}
+
+fn entry_index(circuit: &Circuit, name: &str) -> Result<usize, CliError> {
+    circuit
+        .entry(name)
+        .ok_or_else(|| CliError::refused(format!("the circuit has no entry `{name}`")))
+}
+
 /// Compiles by a plan.
 pub(crate) fn compile(model: &Model, plan: QuantPlan) -> Result<Compiled, CliError> {
     observed(model, plan, &mut |_, _| {})
@@ -142,11 +206,9 @@ fn observed(model: &Model, plan: QuantPlan, after: &mut dyn FnMut(&str, &Module)
     let lowered = compile_observed(model.module.clone(), &plan, &CompileOptions::default(), after);
     let lowered = lowered.map_err(CliError::refused)?;
     let circuit = lowered.circuit;
-    let entry = circuit
-        .entry(&model.entry)
-        .ok_or_else(|| CliError::refused(format!("the circuit has no entry `{}`", model.entry)))?;
+    let entry = entry_index(&circuit, &model.entry)?;
     Ok(Compiled {
-        quantised: lowered.quantised,
+        quantised: Some(lowered.quantised),
         circuit,
         recipes: lowered.weights,
         entry,

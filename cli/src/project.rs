@@ -1,12 +1,15 @@
 //! What a MODEL argument means, and the settings of `mlc.toml`.
 //!
-//! A directory has an `mlc.toml`, which names source, weights and defaults. A `.mlc` or `.onnx` file stands for itself:
-//! its weights are the safetensors of the same name, and an `mlc.toml` beside it gives input settings, calibration data
-//! and the default input.
+//! A directory has an `mlc.toml`, which names source, weights and defaults. A `.mlc` or `.onnx` file, or a compiled circuit,
+//! stands for itself: its weights are the safetensors of the same name, and an `mlc.toml` beside it gives input settings,
+//! calibration data and the default input.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use mlc_compiler::artefact;
 use serde::Deserialize;
 
 use crate::error::CliError;
@@ -112,6 +115,8 @@ pub(crate) enum Source {
     Mlc(PathBuf),
     /// An ONNX file.
     Onnx(PathBuf),
+    /// What `mlc compile` wrote; by its extension or its first bytes.
+    Circuit(PathBuf),
 }
 
 impl Source {
@@ -119,8 +124,12 @@ impl Source {
         match path.extension().and_then(|e| e.to_str()) {
             Some("mlc") => Ok(Source::Mlc(path.to_owned())),
             Some("onnx") => Ok(Source::Onnx(path.to_owned())),
+            Some(artefact::EXTENSION) => Ok(Source::Circuit(path.to_owned())),
+            _ if begins_with(path, artefact::MAGIC) => Ok(Source::Circuit(path.to_owned())),
+            _ if !path.exists() => Err(CliError::read(path, "no such file or directory")),
             _ => Err(CliError::Usage(format!(
-                "`{}` is no model: give a directory with an {MANIFEST}, a .mlc file, or an .onnx file",
+                "`{}` is no model: give a directory with an {MANIFEST}, a .mlc file, an .onnx file, or a circuit that \
+                 `mlc compile` wrote",
                 path.display()
             ))),
         }
@@ -129,7 +138,7 @@ impl Source {
     /// Its path.
     pub(crate) fn path(&self) -> &Path {
         match self {
-            Source::Mlc(path) | Source::Onnx(path) => path,
+            Source::Mlc(path) | Source::Onnx(path) | Source::Circuit(path) => path,
         }
     }
 }
@@ -188,6 +197,12 @@ impl Project {
 
     fn directory(root: &Path) -> Result<Self, CliError> {
         let path = root.join(MANIFEST);
+        if !path.exists() {
+            return Err(CliError::Usage(format!(
+                "`{}` has no {MANIFEST}: name a .mlc or .onnx file, or make a project with `mlc new NAME`",
+                root.display()
+            )));
+        }
         let manifest = parse(&path)?;
         let Some(model) = &manifest.model else {
             return Err(CliError::read(&path, "there is no [model] with a `source`"));
@@ -211,10 +226,23 @@ impl Project {
         })
     }
 
+    /// The file that the weights are in: safetensors, or the ONNX file itself.
+    pub(crate) fn weight_file(&self) -> Option<&Path> {
+        match (&self.weights, &self.source) {
+            (Some(path), _) | (None, Source::Onnx(path)) => Some(path),
+            _ => None,
+        }
+    }
+
     /// Files of calibration data.
     pub(crate) fn calibration(&self) -> Vec<PathBuf> {
         self.manifest.quantise.data.iter().map(|p| self.root.join(p)).collect()
     }
+}
+
+fn begins_with(path: &Path, magic: &[u8]) -> bool {
+    let mut start = vec![0; magic.len()];
+    File::open(path).is_ok_and(|mut f| f.read_exact(&mut start).is_ok()) && start == magic
 }
 
 fn folder(path: &Path) -> PathBuf {
@@ -229,7 +257,10 @@ fn weights(root: &Path, source: &Source, named: Option<&Path>) -> Result<Option<
         let path = root.join(named);
         return match path.exists() {
             true => Ok(Some(path)),
-            false => Err(CliError::read(&path, "no such file")),
+            false => Err(CliError::read(
+                &path,
+                format!("no such file (named by `weights` in {MANIFEST})"),
+            )),
         };
     }
     let beside = source.path().with_extension("safetensors");

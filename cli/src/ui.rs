@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
-use mlc_compiler::diagnostics::{Diagnostic, render};
+use mlc_compiler::diagnostics::{Code, Diagnostic, render};
 use mlc_compiler::syntax::SourceMap;
 use serde_json::{Value, json};
 
@@ -80,6 +80,10 @@ impl Ui {
     pub(crate) fn error(&self, error: &CliError) {
         if let CliError::Source(d) = error {
             self.diagnostics(&d.diagnostics, &d.sources);
+            let of_weights = |d: &Diagnostic| matches!(d.code, Code::E0504 | Code::E0505);
+            if let (true, Some(path)) = (d.diagnostics.iter().any(of_weights), &d.weights) {
+                self.note(&format!("the weight file is `{}`", path.display()));
+            }
             return;
         }
         if self.is_json() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use blake2::{Blake2s256, Digest};
-use mlc_import::Initialisers;
+use mlc_import::{Initialisers, Options, import_file};
 use mlc_ir::{RecipeError, TensorF32, WeightSource};
 use mlc_runtime::weights::{FileError, TensorFiles};
 
@@ -23,8 +23,15 @@ pub(crate) enum Weights {
 }
 
 impl Weights {
-    /// Maps a safetensors file.
+    /// Maps a safetensors file, or takes the initialisers of an ONNX file.
     pub(crate) fn open(path: &Path) -> Result<Self, CliError> {
+        if path.extension().is_some_and(|e| e == "onnx") {
+            return Ok(Weights::Onnx(Box::new(
+                import_file(path, &Options::default())
+                    .map_err(|e| CliError::import(path, e))?
+                    .weights,
+            )));
+        }
         TensorFiles::open(&[path])
             .map(Weights::File)
             .map_err(|e| file_error(path, e))

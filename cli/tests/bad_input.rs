@@ -19,7 +19,12 @@ fn sources() {
     let dir = project(LINEAR, "", &shapes());
     let root = dir.path();
     mlc_in(root, &["check", "absent.mlc"]).with(2).says("no such file");
-    mlc_in(root, &["check", "absent"]).with(2).says("is no model");
+    mlc_in(root, &["check", "absent"])
+        .with(2)
+        .says("cannot read `absent`: no such file");
+    mlc_in(root, &["check", "m.safetensors"])
+        .with(2)
+        .says("`m.safetensors` is no model");
     std::fs::write(root.join("cut.mlc"), &LINEAR[..LINEAR.len() - 9]).unwrap();
     mlc_in(root, &["check", "cut.mlc"]).with(1).says("E0104");
     std::fs::write(root.join("bytes.mlc"), b"model \xff\xfe {}").unwrap();
@@ -27,6 +32,11 @@ fn sources() {
     mlc_in(root, &["prove", "bytes.mlc"]).with(2).says("E0005");
     std::fs::write(root.join("cut.onnx"), b"\x08\x07\x12").unwrap();
     mlc_in(root, &["check", "cut.onnx"]).with(2).says("not an ONNX model");
+    std::fs::create_dir(root.join("empty")).unwrap();
+    mlc_in(root, &["check", "empty"])
+        .with(2)
+        .says("`empty` has no mlc.toml")
+        .says("mlc new");
     std::fs::write(root.join("mlc.toml"), "[modle]\n").unwrap();
     mlc_in(root, &["check", "."]).with(2).says("modle");
 }
@@ -46,13 +56,18 @@ fn weights() {
     run(&file(vec![0.1; 8])).with(0);
     run(&common::weights(&[("fc.weight", vec![2, 4])]))
         .with(1)
-        .says("E0504");
+        .says("E0504")
+        .says("the weight file is `./m.safetensors`");
     run(&common::weights(&[("fc.weight", vec![4, 2]), ("fc.bias", vec![2])]))
         .with(1)
         .says("E0505");
     let mut w = vec![0.1; 8];
     w[5] = f32::NAN;
-    run(&file(w.clone())).with(1).says("fc.weight").says("NaN");
+    run(&file(w.clone()))
+        .with(1)
+        .says("fc.weight")
+        .says("m.safetensors")
+        .says("NaN at position 5");
     w[5] = f32::INFINITY;
     run(&file(w)).with(1).says("fc.weight").says("inf");
     let good = file(vec![0.1; 8]);
@@ -63,7 +78,7 @@ fn weights() {
             integers[at + 1] = b'I';
         }
     }
-    run(&integers).with(1).says("fc.").says("I32");
+    run(&integers).with(1).says("fc.").says("m.safetensors").says("I32");
     run(&good[..good.len() - 3]).with(2).says("safetensors");
 }
 
@@ -77,10 +92,10 @@ fn inputs() {
     };
     prove("[[0, 0, 0]]")
         .with(1)
-        .says("has shape [1, 3], the model takes [batch, 4]");
+        .says("`x.json`: input `x` has shape [1, 3], the model takes [batch, 4]");
     prove("[[0, 0, 0, 1.5]]")
         .with(1)
-        .says("x")
+        .says("`x.json`: input 'x' is 1.5")
         .says("position 3")
         .says("0.5")
         .says("outside");
@@ -125,6 +140,7 @@ fn keys_and_proofs() {
         mlc_in(root, &["verify", "--key", "k", "--proof", "p"])
     };
     verify(&key_bytes, &proof_bytes).with(0);
+    let named = Key::decode(&key_bytes).unwrap().fingerprint_hex();
     // What does not decode is unreadable.
     verify(&key_bytes[..key_bytes.len() - 1], &proof_bytes)
         .with(2)
@@ -166,11 +182,42 @@ fn keys_and_proofs() {
     let at = weights.len() - 2;
     weights[at] ^= 0x40;
     std::fs::write(root.join("mlp.safetensors"), weights).unwrap();
-    mlc_in(root, &["verify", ".", "--proof", "p.proof"])
+    let ran = mlc_in(root, &["verify", ".", "--proof", "p.proof"]).with(1);
+    ran.says(&format!("rejected: this proof is for key {named}, the given key is "));
+    // A label that lies gains nothing.
+    let mut file = ProofFile::decode(&proof_bytes).unwrap();
+    file.key[0] ^= 1;
+    verify(&key_bytes, &file.encode())
         .with(1)
-        .says("rejected");
+        .says(&format!("the given key is {named}"));
     // No key at all.
     mlc_in(root, &["verify", "--proof", "p.proof"]).with(2).says("--key");
+}
+
+#[test]
+fn what_cannot_be_written_is_said_before_the_work() {
+    let dir = digits();
+    let root = dir.path();
+    let before = listing(root);
+    for args in [
+        &["-o", "absent/p.proof"][..],
+        &["--report", "absent/r.json"],
+        &["-o", "samples"],
+    ] {
+        let ran = mlc_in(root, &[&["prove", "."], args].concat()).with(2);
+        ran.says(&format!("cannot write `{}`", args[1]));
+    }
+    // Not even the cache of a project.
+    assert_eq!(listing(root), before);
+    // A file that was there is not replaced by a default name.
+    mlc_in(root, &["transpile", "mlp.onnx"])
+        .with(2)
+        .says("`mlp.mlc` exists already")
+        .says("-o mlp.mlc");
+    assert_eq!(
+        std::fs::read(root.join("mlp.mlc")).unwrap(),
+        std::fs::read(common::digits_folder().join("mlp.mlc")).unwrap()
+    );
 }
 
 #[test]
@@ -185,6 +232,13 @@ fn a_full_disk_leaves_nothing_behind() {
     limited("compile . -o out.circuit")
         .with(2)
         .says("cannot write `out.circuit`");
+    // Two files that belong together: neither.
+    limited("transpile mlp.onnx -o written.mlc")
+        .with(2)
+        .says("cannot write");
+    limited("prove . -o out.proof --report out.json")
+        .with(2)
+        .says("cannot write");
     limited("setup . -o out-key").with(2).says("cannot write");
     let half: Vec<String> = listing(&root.join("out-key"))
         .into_iter()

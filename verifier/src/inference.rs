@@ -29,7 +29,7 @@ use crate::relations::{
 use crate::security::{Parameters, Schedule, ScheduleError};
 use crate::statement::{Statement, StatementError};
 use crate::sumcheck;
-use crate::transcript::{Channel, Hash, ReadError};
+use crate::transcript::{Channel, Hash, Message, ReadError};
 
 /// Why a proof is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -93,6 +93,19 @@ pub fn verify(
     statement: &Statement,
     proof: &[u8],
 ) -> Result<(), VerifyError> {
+    messages(circuit, digest, weights_root, params, statement, proof, false).map(|_| ())
+}
+
+/// [`verify`], and where each message of the proof stands, if the list is `wanted`.
+pub fn messages(
+    circuit: &Circuit,
+    digest: &Hash,
+    weights_root: Option<&Hash>,
+    params: &Parameters,
+    statement: &Statement,
+    proof: &[u8],
+    wanted: bool,
+) -> Result<Vec<Message>, VerifyError> {
     let instance = circuit.instantiate(statement.entry as usize, &statement.dims)?;
     statement.check(&instance)?;
     let schedule = Schedule::new(&instance, params)?;
@@ -100,9 +113,13 @@ pub fn verify(
         return Err(VerifyError::Weights);
     }
     let mut channel = Channel::new(statement.transcript(digest, weights_root, &schedule), proof);
+    if wanted {
+        channel.keep_log();
+    }
     run(&instance, &schedule, weights_root, statement, &mut channel)?;
+    let log = channel.log();
     channel.finish()?;
-    Ok(())
+    Ok(log)
 }
 
 fn run(
@@ -117,6 +134,7 @@ fn run(
     let inputs = &statement.inputs;
 
     // Move 1.
+    channel.step(1);
     let witness_root = if schedule.witness.is_some() {
         Some(channel.recv_hash()?)
     } else {
@@ -126,6 +144,7 @@ fn run(
     let rho_all = channel.transcript().draw_many(schedule.point_bits);
 
     // Move 2.
+    channel.step(2);
     let mut cell_claims: Vec<(&Equation, QM31)> = Vec::new();
     let mut reads: Vec<PendingReads<'_>> = Vec::new();
     let mut sums: Vec<QM31> = Vec::with_capacity(equations.len());
@@ -160,6 +179,7 @@ fn run(
     }
 
     // Move 3.
+    channel.step(3);
     channel.recv_nonce("equation batching", grind.output)?;
     let beta = channel.transcript().draw();
     let betas = powers(beta, equations.len());
@@ -169,6 +189,7 @@ fn run(
     let row_point = &reduced.point[rounds - rounds.min(schedule.weights.row_bits as usize)..];
 
     // Move 4.
+    channel.step(4);
     let mut weight_claims: Vec<(WeightClaim, QM31)> = Vec::new();
     let mut expected = QM31::zero();
     for (e, &b) in equations.iter().zip(&betas) {
@@ -231,6 +252,7 @@ fn run(
     };
 
     // Move 8.
+    channel.step(8);
     let Some(plan) = &schedule.opening else { return Ok(()) };
     let shapes: Vec<TreeShape> = [schedule.witness, schedule.channels].into_iter().flatten().collect();
     let functionals: Vec<EqPoint> = merged
@@ -287,6 +309,7 @@ fn merge(
     witness_root: Hash,
     channel: &mut Channel<'_>,
 ) -> Result<[Opened; 2], VerifyError> {
+    channel.step(7);
     channel.recv_nonce("cell claim batching", schedule.grinding.merge)?;
     let delta = channel.transcript().draw();
     let deltas = powers(delta, cell_claims.len() + 3);

@@ -16,7 +16,7 @@ use crate::proof_file::ProofFile;
 use crate::security::{Parameters, weights_shape};
 use crate::setup::{self, SetupError};
 use crate::statement::Statement;
-use crate::transcript::Hash;
+use crate::transcript::{Hash, Message};
 
 /// First bytes of a key.
 pub const MAGIC: &[u8; 8] = b"mlc-vkey";
@@ -197,6 +197,22 @@ impl LoadedKey {
             });
         }
         Ok(())
+    }
+
+    /// [`Self::verify_file`], and where each message of the proof stands and what it is: to show a proof, not to trust it.
+    pub fn messages(&self, file: &ProofFile) -> Result<Vec<Message>, FileError> {
+        self.named_by(file)?;
+        let (root, statement) = (self.weights_root.as_ref(), &file.statement);
+        let listed = inference::messages(
+            &self.circuit,
+            &self.digest,
+            root,
+            &self.params,
+            statement,
+            &file.proof,
+            true,
+        );
+        Ok(listed?)
     }
 
     /// Verifies the proof of a statement.

@@ -50,6 +50,7 @@ pub fn verify(
     let gammas = cells::claim_powers(gamma, claims.len());
 
     // Move 5.
+    channel.step(5);
     let root = channel.recv_hash()?;
     channel.recv_nonce("lookup fingerprint", grind.lookups)?;
     let drawn = channel.transcript().draw_many(3);
@@ -60,6 +61,7 @@ pub fn verify(
     };
 
     // Move 6: fractions.
+    channel.step(6);
     let leaf = logup::verify(channel, instance.leaves, grind.fractions)?;
     let zeta = leaf.point;
     let sent = channel.recv_ext(2)?;

@@ -169,11 +169,43 @@ pub fn encode_ext(values: &[QM31]) -> Vec<u8> {
         .collect()
 }
 
+/// What a message is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Base field elements.
+    Base,
+    /// Extension elements, four base elements each.
+    Extension,
+    /// A hash.
+    Hash,
+    /// A proof-of-work nonce, with the challenge that it stands before.
+    Nonce(&'static str),
+    /// Base field elements that a root binds: opened columns.
+    Columns,
+    /// Hashes that a root binds: authentication paths of columns.
+    Paths,
+}
+
+/// Where a message stands in a proof, and what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Message {
+    /// The move in which it is received (`docs/protocol/overview.md`).
+    pub step: u8,
+    /// Offset of its first byte.
+    pub at: usize,
+    /// Its length in bytes.
+    pub len: usize,
+    /// What it is made of.
+    pub kind: Kind,
+}
+
 /// The verifier's end of a protocol run: a transcript and the unread rest of a proof.
 pub struct Channel<'a> {
     transcript: Transcript,
     proof: &'a [u8],
     at: usize,
+    step: u8,
+    log: Option<Vec<Message>>,
 }
 
 impl<'a> Channel<'a> {
@@ -183,7 +215,24 @@ impl<'a> Channel<'a> {
             transcript,
             proof,
             at: 0,
+            step: 0,
+            log: None,
         }
+    }
+
+    /// Keeps a list of what is received from here on. It changes nothing that is checked.
+    pub fn keep_log(&mut self) {
+        self.log = Some(Vec::new());
+    }
+
+    /// What was received since [`Self::keep_log`].
+    pub fn log(&mut self) -> Vec<Message> {
+        self.log.take().unwrap_or_default()
+    }
+
+    /// Says which move of the protocol follows, for the log.
+    pub fn step(&mut self, step: u8) {
+        self.step = step;
     }
 
     /// The transcript, to draw challenges from.
@@ -199,12 +248,24 @@ impl<'a> Channel<'a> {
     /// Takes `n` bytes of the proof *without* absorbing them. Only for data that a hash already bound authenticates
     /// (opened columns and their paths). The bytes are borrowed: nothing is allocated before they are known to exist.
     pub fn take_bytes(&mut self, n: usize) -> Result<&'a [u8], ReadError> {
+        self.take(n, Kind::Paths)
+    }
+
+    fn take(&mut self, n: usize, kind: Kind) -> Result<&'a [u8], ReadError> {
         let end = self
             .at
             .checked_add(n)
             .filter(|&e| e <= self.proof.len())
             .ok_or(ReadError::Truncated { at: self.proof.len() })?;
         let bytes = &self.proof[self.at..end];
+        if let Some(log) = &mut self.log {
+            log.push(Message {
+                step: self.step,
+                at: self.at,
+                len: n,
+                kind,
+            });
+        }
         self.at = end;
         Ok(bytes)
     }
@@ -227,13 +288,17 @@ impl<'a> Channel<'a> {
 
     /// Takes `n` base field elements without absorbing them (see [`Self::take_bytes`]).
     pub fn take_base(&mut self, n: usize) -> Result<Vec<M31>, ReadError> {
-        let bytes = self.take_bytes(n.saturating_mul(4))?;
+        let bytes = self.take(n.saturating_mul(4), Kind::Columns)?;
         self.decode(bytes)
     }
 
     /// Receives and absorbs `n` base field elements.
     pub fn recv_base(&mut self, n: usize) -> Result<Vec<M31>, ReadError> {
-        let bytes = self.take_bytes(n.saturating_mul(4))?;
+        self.recv(n, Kind::Base)
+    }
+
+    fn recv(&mut self, n: usize, kind: Kind) -> Result<Vec<M31>, ReadError> {
+        let bytes = self.take(n.saturating_mul(4), kind)?;
         let values = self.decode(bytes)?;
         self.transcript.absorb(bytes);
         Ok(values)
@@ -241,7 +306,7 @@ impl<'a> Channel<'a> {
 
     /// Receives and absorbs `n` extension elements.
     pub fn recv_ext(&mut self, n: usize) -> Result<Vec<QM31>, ReadError> {
-        let limbs = self.recv_base(n.saturating_mul(4))?;
+        let limbs = self.recv(n.saturating_mul(4), Kind::Extension)?;
         Ok(limbs
             .chunks_exact(4)
             .map(|c| QM31::from_m31(c[0], c[1], c[2], c[3]))
@@ -250,7 +315,7 @@ impl<'a> Channel<'a> {
 
     /// Receives and absorbs a hash.
     pub fn recv_hash(&mut self) -> Result<Hash, ReadError> {
-        let bytes = self.take_bytes(32)?;
+        let bytes = self.take(32, Kind::Hash)?;
         self.transcript.absorb(bytes);
         let mut h = [0; 32];
         h.copy_from_slice(bytes);
@@ -263,7 +328,7 @@ impl<'a> Channel<'a> {
         if bits == 0 {
             return Ok(());
         }
-        let bytes = self.take_bytes(8)?;
+        let bytes = self.take(8, Kind::Nonce(before))?;
         let nonce = u64::from_le_bytes([
             bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7],
         ]);

@@ -6,6 +6,7 @@ use clap::Args;
 use mlc_runtime::backend::cpu::Cpu;
 use serde_json::Value;
 
+use crate::cost::{self, Cost};
 use crate::error::CliError;
 use crate::pipeline;
 use crate::progress::Progress;
@@ -17,7 +18,8 @@ use suites::Case;
 /// Arguments of `mlc bench`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Weights of the larger models are random, from a fixed seed. The fastest of the runs counts.
+Weights of the larger models are random, from a fixed seed. The fastest of the runs counts. What
+`inspect` estimates stands in brackets.
 
 Example:
   mlc bench --suite digits
@@ -41,10 +43,10 @@ impl Bench {
             false => self.suite.iter().map(String::as_str).collect(),
         };
         let json = self.json || ui.is_json();
-        let mut reports: Vec<Value> = Vec::new();
+        let (mut reports, mut costs): (Vec<Value>, Vec<Cost>) = Default::default();
         for name in wanted {
             for case in suites::cases(name)? {
-                let report = self.measure(ui, &case)?;
+                let (report, cost) = self.measure(ui, &case)?;
                 if !json {
                     ui.note(&format!(
                         "{}: proved in {}",
@@ -53,17 +55,18 @@ impl Bench {
                     ));
                 }
                 reports.push(report);
+                costs.push(cost);
             }
         }
         if json {
             ui.json(&Value::Array(reports));
         } else {
-            ui.print(&text(&reports));
+            ui.print(&text(&reports, &costs));
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn measure(&self, ui: &Ui, case: &Case) -> Result<Value, CliError> {
+    fn measure(&self, ui: &Ui, case: &Case) -> Result<(Value, Cost), CliError> {
         let progress = Progress::new(ui, 3 + self.runs as u64);
         let (model, manifest) = (&case.model, Manifest::default());
         let (compiled, compile_s) = progress.stage("compile", || {
@@ -85,7 +88,12 @@ impl Bench {
         if let Some(map) = report.as_object_mut() {
             map.insert("name".to_owned(), case.name.into());
         }
-        Ok(report)
+        let cost = cost::predict(
+            &compiled.circuit,
+            compiled.entry,
+            &case.input.dims_of(&compiled.circuit),
+        )?;
+        Ok((report, cost))
     }
 }
 
@@ -93,17 +101,25 @@ fn number(report: &Value, key: &str) -> f64 {
     report[key].as_f64().unwrap_or(0.0)
 }
 
-fn text(reports: &[Value]) -> String {
+fn text(reports: &[Value], costs: &[Cost]) -> String {
     let head = [
         "name", "prove", "verify", "proof", "setup", "execute", "compile", "memory", "cosine",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for r in reports {
+    for (r, cost) in reports.iter().zip(costs) {
         let mut row = vec![r["name"].as_str().unwrap_or_default().to_owned()];
-        row.extend(["prove_s", "verify_s"].map(|k| seconds(number(r, k))));
-        row.push(bytes(number(r, "proof_bytes") as u64));
+        let measured = seconds(number(r, "prove_s"));
+        row.push(format!("{measured} ({})", seconds(cost.prove_s)));
+        row.push(seconds(number(r, "verify_s")));
+        let measured = bytes(number(r, "proof_bytes") as u64);
+        row.push(format!("{measured} ({})", bytes(cost.proof_bytes)));
         row.extend(["setup_s", "execute_s", "compile_s"].map(|k| seconds(number(r, k))));
-        row.push(bytes(number(r, "peak_rss_bytes") as u64));
+        // The peak of the process: that of setup, and of the models before.
+        let (measured, most) = (
+            number(r, "peak_rss_bytes") as u64,
+            cost.memory_bytes.max(cost.setup_memory_bytes),
+        );
+        row.push(format!("{} ({})", bytes(measured), bytes(most)));
         row.push(format!("{:.6}", r["agreement"]["cosine"].as_f64().unwrap_or(0.0)));
         rows.push(row);
     }

@@ -24,7 +24,7 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let project = self.model.project()?;
-        if let Source::Onnx(_) = &project.source {
+        if !matches!(project.source, Source::Mlc(_)) {
             let model = Model::load(&project)?;
             ui.result(|| json!([]), || format!("{}: ok", model.module.name));
             return Ok(ExitCode::SUCCESS);
@@ -38,6 +38,7 @@ impl Check {
             return Err(CliError::Source(Box::new(Diagnosed {
                 diagnostics: checked.diagnostics,
                 sources: checked.sources,
+                weights: project.weights.clone(),
             })));
         }
         if ui.is_json() || !checked.diagnostics.is_empty() {

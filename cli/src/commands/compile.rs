@@ -2,7 +2,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use mlc_circuit::format;
 use mlc_compiler::syntax::{FileId, dump, parse};
 use serde_json::json;
 
@@ -32,10 +31,13 @@ enum Emit {
 /// Arguments of `mlc compile`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The same source, settings and plan give the same bytes on every machine.
+The same source, settings and plan give the same bytes on every machine. The artefact holds the
+circuit and the recipes of its weights, but not the weights: `inspect`, `security`, `setup`, `run`,
+`prove` and `verify` take it as MODEL, with the weight file beside it or named by `--weights`.
 
 Example:
   mlc compile examples/digits -o digits.circuit
+  mlc setup digits.circuit --weights examples/digits/mlp.safetensors -o digits-key
   mlc compile model.mlc --emit ir
   mlc compile model.mlc --print-after quantise")]
 pub(crate) struct Compile {
@@ -59,9 +61,10 @@ impl Compile {
         let mut forms = Vec::new();
         if wants(Emit::Ast) {
             let Source::Mlc(path) = &project.source else {
-                return Err(CliError::Usage(
-                    "an .onnx file has no syntax tree; `--emit ir` shows its graph".to_owned(),
-                ));
+                return Err(CliError::Usage(format!(
+                    "`{}` has no syntax tree: only a .mlc file has; `--emit ir` shows a model's graph",
+                    project.source.path().display()
+                )));
             };
             let (tree, _) = parse(FileId(0), &files::read_text(path)?);
             forms.push(("ast", dump(&tree)));
@@ -71,7 +74,7 @@ impl Compile {
             forms.push(("ir", model.module.to_string()));
         }
         let later = wants(Emit::Qir) || wants(Emit::Circuit) || wants(Emit::Dot) || !self.print_after.is_empty();
-        let mut artefact = None;
+        let mut written = None;
         if later {
             let plan = pipeline::plan(&project, &model)?;
             for text in pipeline::print_after(&model, &plan, &self.print_after)? {
@@ -79,8 +82,8 @@ impl Compile {
             }
             if wants(Emit::Qir) || wants(Emit::Circuit) || wants(Emit::Dot) {
                 let compiled = pipeline::compile(&model, plan)?;
-                if wants(Emit::Qir) {
-                    forms.push(("qir", compiled.quantised.to_string()));
+                if let (true, Some(quantised)) = (wants(Emit::Qir), &compiled.quantised) {
+                    forms.push(("qir", quantised.to_string()));
                 }
                 if wants(Emit::Dot) {
                     forms.push(("dot", draw::dot(&compiled.circuit, compiled.entry)));
@@ -90,16 +93,17 @@ impl Compile {
                         .output
                         .clone()
                         .unwrap_or_else(|| format!("{}.circuit", model.module.name).into());
-                    let encoded = format::encode(&compiled.circuit);
+                    let artefact = pipeline::artefact(&project, &model, &compiled);
+                    let encoded = artefact.encode();
                     files::write_atomic(&path, &encoded)?;
-                    artefact = Some((path, encoded.len(), pipeline::digest_hex(&compiled.circuit)));
+                    written = Some((path, encoded.len(), pipeline::digest_hex(&compiled.circuit)));
                 }
             }
         }
         ui.result(
             || {
                 let mut out: serde_json::Map<_, _> = forms.iter().map(|(n, t)| ((*n).to_owned(), json!(t))).collect();
-                if let Some((path, size, digest)) = &artefact {
+                if let Some((path, size, digest)) = &written {
                     out.insert(
                         "circuit".into(),
                         json!({ "path": path, "bytes": size, "digest": digest }),
@@ -109,7 +113,7 @@ impl Compile {
             },
             || {
                 let mut out: String = forms.iter().map(|(_, text)| text.clone()).collect();
-                if let Some((path, size, digest)) = &artefact {
+                if let Some((path, size, digest)) = &written {
                     out += &format!("{}: {}, digest {digest}\n", path.display(), bytes(*size as u64));
                 }
                 out

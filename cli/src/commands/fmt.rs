@@ -49,6 +49,7 @@ impl Fmt {
                     if let Some(earlier) = failed.replace(Diagnosed {
                         diagnostics,
                         sources: map,
+                        weights: None,
                     }) {
                         ui.diagnostics(&earlier.diagnostics, &earlier.sources);
                     }

@@ -16,9 +16,11 @@ use crate::ui::{Ui, bytes, seconds, table};
 /// Arguments of `mlc inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Bounds, cells, lookups and security are exact; times, sizes and memory are estimates from shapes.
+
 Example:
   mlc inspect examples/digits
-  mlc inspect model.mlc --dim batch=16 --svg circuit.svg")]
+  mlc inspect model.mlc --dim batch=16 --svg drawing.svg")]
 pub(crate) struct Inspect {
     #[command(flatten)]
     model: ModelArgs,
@@ -35,8 +37,7 @@ pub(crate) struct Inspect {
 
 impl Inspect {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
-        let (project, model) = self.model.load(ui)?;
-        let compiled = pipeline::compile(&model, pipeline::plan(&project, &model)?)?;
+        let (_, _, compiled) = self.model.compiled(ui, false)?;
         let circuit = &compiled.circuit;
         let dims = super::dims(circuit, &self.dim)?;
         let instance = circuit.instantiate(compiled.entry, &dims)?;
@@ -180,13 +181,15 @@ fn text(compiled: &Compiled, instance: &Instance<'_>, cost: &cost::Cost) -> Stri
     out += "\nTables\n";
     out += &columns(&tables(instance), &["name", "rows", "columns", "lookups"]);
     out += &format!(
-        "\nPredicted: {} committed cells, {} lookups, prove in about {}, a proof of about {}, {} of memory, {:.1} bits\n",
+        "\n{} committed cells, {} lookups, {:.1} bits of security\n\
+         Estimated: prove in about {}, a proof of about {}, {} of memory; {} of memory to make the key, once\n",
         cost.committed_cells,
         cost.lookups,
+        cost.security_bits,
         seconds(cost.prove_s),
         bytes(cost.proof_bytes),
         bytes(cost.memory_bytes),
-        cost.security_bits
+        bytes(cost.setup_memory_bytes),
     );
     out
 }

@@ -6,6 +6,7 @@ mod check;
 mod compile;
 mod completions;
 mod explain;
+mod export;
 mod fmt;
 mod inspect;
 mod new;
@@ -17,15 +18,19 @@ mod setup;
 mod transpile;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use mlc_compiler::QuantTarget;
+use mlc_runtime::backend::cpu::Cpu;
+use mlc_verifier::key::{Key, LoadedKey};
 
 use crate::error::{CliError, REJECTED};
+use crate::files;
 use crate::model::Model;
-use crate::project::Project;
+use crate::pipeline::{self, Compiled};
+use crate::project::{Project, Source};
 use crate::ui::Ui;
 
 /// What to do.
@@ -53,6 +58,8 @@ pub(crate) enum Command {
     Prove(prove::Prove),
     /// Verify a proof against a key or a model
     Verify(verify::Verify),
+    /// Write a proof as JSON, or make it again from JSON
+    Export(export::Export),
     /// Write an ONNX model as readable .mlc with safetensors
     Transpile(transpile::Transpile),
     /// Show the soundness sum of a model's proofs, term by term
@@ -79,6 +86,7 @@ pub(crate) fn run(command: &Command, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Setup(c) => c.run(ui),
         Command::Prove(c) => c.run(ui),
         Command::Verify(c) => c.run(ui),
+        Command::Export(c) => c.run(ui),
         Command::Transpile(c) => c.run(ui),
         Command::Security(c) => c.run(ui),
         Command::Explain(c) => c.run(ui),
@@ -95,7 +103,7 @@ pub(crate) fn rejected() -> ExitCode {
 /// The model that most commands take.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// A directory with an mlc.toml, a .mlc file, or an .onnx file
+    /// A directory with an mlc.toml, a .mlc file, an .onnx file, or a compiled circuit
     #[arg(value_name = "MODEL", default_value = ".")]
     pub(crate) model: PathBuf,
     #[command(flatten)]
@@ -108,7 +116,7 @@ pub(crate) struct ModelOptions {
     /// Set a `config` value of the model
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Read the weights from this safetensors file
+    /// Read the weights from this .safetensors or .onnx file
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// The entry to run
@@ -118,7 +126,7 @@ pub(crate) struct ModelOptions {
 
 impl ModelOptions {
     /// The project of a model.
-    pub(crate) fn open(&self, model: &std::path::Path) -> Result<Project, CliError> {
+    pub(crate) fn open(&self, model: &Path) -> Result<Project, CliError> {
         let mut project = Project::open(model)?;
         for set in &self.set {
             let (key, value) = set
@@ -143,6 +151,13 @@ impl ModelArgs {
     /// The project.
     pub(crate) fn project(&self) -> Result<Project, CliError> {
         self.options.open(&self.model)
+    }
+
+    /// The project and its model with its circuit; warnings are printed. `weights` says whether they are needed.
+    pub(crate) fn compiled(&self, ui: &Ui, weights: bool) -> Result<(Project, Model, Compiled), CliError> {
+        let project = self.project()?;
+        let (model, compiled) = compiled(&project, ui, weights)?;
+        Ok((project, model, compiled))
     }
 
     /// The project and its model; warnings are printed.
@@ -172,6 +187,38 @@ pub(crate) fn load(project: &Project, ui: &Ui) -> Result<Model, CliError> {
         }
     }
     Ok(model)
+}
+
+/// The model of a project with its circuit, which is compiled or was; warnings are printed.
+pub(crate) fn compiled(project: &Project, ui: &Ui, weights: bool) -> Result<(Model, Compiled), CliError> {
+    if let Source::Circuit(path) = &project.source {
+        return pipeline::open_artefact(project, path, weights);
+    }
+    let model = load(project, ui)?;
+    let plan = pipeline::plan(project, &model)?;
+    let compiled = pipeline::compile(&model, plan)?;
+    Ok((model, compiled))
+}
+
+/// A verifier's key, checked: from its file, or made of a model.
+pub(crate) fn verifier_key(key: Option<&Path>, project: Option<&Project>, ui: &Ui) -> Result<LoadedKey, CliError> {
+    match (key, project) {
+        (Some(path), _) => {
+            // The directory that `setup` wrote is as good as the file in it.
+            let inside = path.join("verifying.key");
+            let path = if path.is_dir() { &inside } else { path };
+            let key = Key::decode(&files::read(path)?).map_err(|e| CliError::read(path, e))?;
+            key.load()
+                .map_err(|e| CliError::Rejected(format!("the key `{}`: {e}", path.display())))
+        }
+        (None, Some(project)) => {
+            let (model, compiled) = compiled(project, ui, true)?;
+            Ok(pipeline::proving_key(&Cpu, project, &model, &compiled)?.loaded)
+        }
+        (None, None) => Err(CliError::Usage(
+            "a proof is verified against a key: give `--key FILE`, or a MODEL to make it from".to_owned(),
+        )),
+    }
 }
 
 /// The input that a command is given, or the project's default.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use clap::Args;
 use mlc_runtime::backend::cpu::Cpu;
 
-use super::{ModelArgs, input_path, load};
+use super::{ModelArgs, compiled, input_path};
 use crate::cost;
 use crate::error::CliError;
 use crate::files;
@@ -40,21 +40,26 @@ impl Prove {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let progress = Progress::new(ui, 4);
         let project = self.model.project()?;
-        let (compiled, compile_s) = progress.stage("compile", || {
-            let model = load(&project, ui)?;
-            let plan = pipeline::plan(&project, &model)?;
-            let compiled = pipeline::compile(&model, plan)?;
-            Ok::<_, CliError>((model, compiled))
-        });
-        let (model, compiled) = compiled?;
+        for path in self.output.iter().chain(&self.report) {
+            files::will_write(path)?;
+        }
+        let (opened, compile_s) = progress.stage("compile", || compiled(&project, ui, true));
+        let (model, compiled) = opened?;
         let path = input_path(self.input.as_ref(), &project)?;
         let bound = one(pipeline::read_input(&project, &model, &path)?, &path)?;
         let dims = bound.dims_of(&compiled.circuit);
         // An input that does not fit is refused before the work of setup.
         bound.integers(&compiled.circuit.entries[compiled.entry].inputs)?;
         let cost = cost::predict(&compiled.circuit, compiled.entry, &dims)?;
+        let made = pipeline::key_directory(&project, &model, &compiled)?
+            .join("verifying.key")
+            .exists();
+        let setup = match made {
+            true => String::new(),
+            false => format!(" ({} to make the key, once)", bytes(cost.setup_memory_bytes)),
+        };
         ui.note(&format!(
-            "{}: {} committed cells, about {} of memory; the proof is succinct but not yet zero-knowledge",
+            "{}: {} committed cells, about {} of memory{setup}; the proof is succinct but not yet zero-knowledge",
             model.module.name,
             cost.committed_cells,
             bytes(cost.memory_bytes)
@@ -73,12 +78,10 @@ impl Prove {
         };
         let (report, proof) = session.prove(&progress, &bound, 1)?;
         drop(progress);
-        if let Some(path) = &self.output {
-            files::write_atomic(path, &proof)?;
-        }
-        if let Some(path) = &self.report {
-            files::write_atomic(path, (pretty(&report.json()) + "\n").as_bytes())?;
-        }
+        let text = pretty(&report.json()) + "\n";
+        let proof = self.output.as_deref().map(|path| (path, &proof[..]));
+        let written = self.report.as_deref().map(|path| (path, text.as_bytes()));
+        files::write_together(&proof.into_iter().chain(written).collect::<Vec<_>>())?;
         ui.result(
             || report.json(),
             || {

@@ -10,6 +10,7 @@ use super::{ModelArgs, input_path};
 use crate::error::CliError;
 use crate::output::{Output, agreement, agreement_json, argmax, json_of, label_of, outputs};
 use crate::pipeline;
+use crate::project::Source;
 use crate::ui::Ui;
 
 /// Which arithmetic.
@@ -42,12 +43,18 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
-        let (project, model) = self.model.load(ui)?;
+        let project = self.model.project()?;
+        let artefact = matches!(project.source, Source::Circuit(_));
+        let (model, compiled) = if self.track == Track::F32 && !artefact {
+            (super::load(&project, ui)?, None)
+        } else {
+            let (model, compiled) = super::compiled(&project, ui, true)?;
+            (model, Some(compiled))
+        };
         let path = input_path(self.input.as_ref(), &project)?;
         let runs = pipeline::read_input(&project, &model, &path)?;
         let (mut ints, mut reals): (Vec<Vec<Output>>, Vec<Outputs>) = (Vec::new(), Vec::new());
-        if self.track != Track::F32 {
-            let compiled = pipeline::compile(&model, pipeline::plan(&project, &model)?)?;
+        if let Some(compiled) = compiled.filter(|_| self.track != Track::F32) {
             let weights = pipeline::integers(&model, &compiled)?;
             for bound in &runs {
                 let dims = bound.dims_of(&compiled.circuit);

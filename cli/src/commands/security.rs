@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::ModelArgs;
 use crate::error::CliError;
-use crate::pipeline;
 use crate::ui::{Ui, table};
 
 /// Arguments of `mlc security`.
@@ -27,8 +26,7 @@ pub(crate) struct Security {
 
 impl Security {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
-        let (project, model) = self.model.load(ui)?;
-        let compiled = pipeline::compile(&model, pipeline::plan(&project, &model)?)?;
+        let (_, _, compiled) = self.model.compiled(ui, false)?;
         let dims = super::dims(&compiled.circuit, &self.dim)?;
         let instance = compiled.circuit.instantiate(compiled.entry, &dims)?;
         let schedule = Schedule::new(&instance, &Parameters::default()).map_err(CliError::refused)?;

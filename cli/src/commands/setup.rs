@@ -31,11 +31,8 @@ pub(crate) struct Setup {
 impl Setup {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let progress = Progress::new(ui, 2);
-        let (project, model) = self.model.load(ui)?;
-        let (compiled, _) = progress.stage("compile", || {
-            pipeline::compile(&model, pipeline::plan(&project, &model)?)
-        });
-        let compiled = compiled?;
+        let (compiled, _) = progress.stage("compile", || self.model.compiled(ui, true));
+        let (project, model, compiled) = compiled?;
         let backend = Cpu;
         let (made, took) = progress.stage("setup", || match &self.output {
             None => {

@@ -19,7 +19,7 @@ pub(crate) struct Transpile {
     /// The ONNX file
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
-    /// Write the source here and the weights beside it; MODEL.mlc where it is not given
+    /// Write the source here and the weights beside it; MODEL.mlc where it is not given and there is no such file
     #[arg(long, short, value_name = "M.mlc")]
     output: Option<PathBuf>,
 }
@@ -28,11 +28,18 @@ impl Transpile {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let source = self.output.clone().unwrap_or_else(|| self.model.with_extension("mlc"));
         let weights = source.with_extension("safetensors");
-        let imported = import_file(&self.model, &Options::default())?;
+        files::will_write(&source)?;
+        if let (None, Some(taken)) = (&self.output, [&source, &weights].into_iter().find(|p| p.exists())) {
+            return Err(CliError::Usage(format!(
+                "`{}` exists already; `-o {}` writes it anew",
+                taken.display(),
+                source.display()
+            )));
+        }
+        let imported = import_file(&self.model, &Options::default()).map_err(|e| CliError::import(&self.model, e))?;
         let written = transpile(&imported.module, &imported.weights).map_err(CliError::refused)?;
         let tensors = written.safetensors().map_err(CliError::refused)?;
-        files::write_atomic(&weights, &tensors)?;
-        files::write_atomic(&source, written.source.as_bytes())?;
+        files::write_together(&[(&weights, &tensors), (&source, written.source.as_bytes())])?;
         ui.result(
             || json!({ "source": source, "weights": weights, "tensors": written.weights.len() }),
             || {

@@ -4,19 +4,17 @@ use std::time::Instant;
 
 use clap::Args;
 use mlc_circuit::InputKind;
-use mlc_runtime::backend::cpu::Cpu;
-use mlc_verifier::key::{Key, LoadedKey};
+use mlc_verifier::key::{LoadedKey, hex};
 use mlc_verifier::proof_file::ProofFile;
 use mlc_verifier::statement::Statement;
 use serde_json::{Value, json};
 
-use super::ModelOptions;
+use super::{ModelOptions, verifier_key};
 use crate::error::CliError;
 use crate::files;
 use crate::input;
 use crate::output::{json_of, label_of, outputs};
-use crate::pipeline;
-use crate::project::{Manifest, Project};
+use crate::project::Manifest;
 use crate::ui::{Ui, seconds};
 
 /// Arguments of `mlc verify`.
@@ -35,7 +33,7 @@ pub(crate) struct Verify {
     model: Option<PathBuf>,
     #[command(flatten)]
     options: ModelOptions,
-    /// The verifying key
+    /// The verifying key, or the directory that `setup` wrote
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// The proof
@@ -52,7 +50,8 @@ pub(crate) struct Verify {
 impl Verify {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let project = self.model.as_deref().map(|m| self.options.open(m)).transpose()?;
-        let (fingerprint, key) = self.loaded_key(project.as_ref(), ui)?;
+        let key = verifier_key(self.key.as_deref(), project.as_ref(), ui)?;
+        let fingerprint = hex(&key.fingerprint);
         let manifest = project.map(|p| p.manifest).unwrap_or_default();
         let bytes = files::read(&self.proof)?;
         let start = Instant::now();
@@ -107,25 +106,6 @@ impl Verify {
             },
         );
         Ok(ExitCode::SUCCESS)
-    }
-
-    fn loaded_key(&self, project: Option<&Project>, ui: &Ui) -> Result<(String, LoadedKey), CliError> {
-        match (&self.key, project) {
-            (Some(path), _) => {
-                let key = Key::decode(&files::read(path)?).map_err(|e| CliError::read(path, e))?;
-                let loaded = key.load().map_err(|e| CliError::Rejected(format!("the key: {e}")))?;
-                Ok((key.fingerprint_hex(), loaded))
-            }
-            (None, Some(project)) => {
-                let model = super::load(project, ui)?;
-                let compiled = pipeline::compile(&model, pipeline::plan(project, &model)?)?;
-                let key = pipeline::proving_key(&Cpu, project, &model, &compiled)?;
-                Ok((key.key.fingerprint_hex(), key.loaded))
-            }
-            (None, None) => Err(CliError::Usage(
-                "a proof is verified against a key: give `--key FILE`, or a MODEL to make it from".to_owned(),
-            )),
-        }
     }
 
     /// Requantises the user's input and compares it with the statement's.
@@ -196,7 +176,8 @@ impl Verify {
 
 /// Outputs in a JSON file: by name, the `output` of a report, or a list for the first.
 fn read_output(path: &Path, first: Option<&str>) -> Result<Vec<(String, Vec<f64>)>, CliError> {
-    let value: Value = serde_json::from_slice(&files::read(path)?).map_err(|e| CliError::read(path, e))?;
+    let value: Value =
+        serde_json::from_slice(&files::read(path)?).map_err(|e| CliError::read(path, format!("not JSON: {e}")))?;
     let list = |v: &Value| {
         let mut out = Vec::new();
         numbers(v, &mut out).map_err(|why| CliError::read(path, why))?;

@@ -108,21 +108,27 @@ pub(crate) fn bind(declared: &[Declared], given: InputFile, file: &str) -> Resul
                 }
             ))
         })?;
-        tensors.push(fit(input, tensor, &mut dims)?);
+        tensors.push(fit(input, tensor, &mut dims, file)?);
     }
     if let Some(name) = named.keys().next() {
         return Err(CliError::refused(format!(
             "`{file}` has `{name}`, which is no input of the model"
         )));
     }
-    Ok(Bound { dims, tensors })
+    let file = file.to_owned();
+    Ok(Bound { dims, tensors, file })
 }
 
-fn fit(input: &Declared, mut tensor: TensorF32, dims: &mut BTreeMap<String, i64>) -> Result<TensorF32, CliError> {
+fn fit(
+    input: &Declared,
+    mut tensor: TensorF32,
+    dims: &mut BTreeMap<String, i64>,
+    file: &str,
+) -> Result<TensorF32, CliError> {
     let mismatch = |shape: &[usize]| {
         let axes: Vec<String> = input.axes.iter().map(Axis::to_string).collect();
         CliError::refused(format!(
-            "input `{}` has shape {shape:?}, the model takes [{}]",
+            "`{file}`: input `{}` has shape {shape:?}, the model takes [{}]",
             input.name,
             axes.join(", ")
         ))
@@ -212,6 +218,7 @@ pub(crate) fn chunks(declared: &[Declared], bound: Bound, dim: &str, most: u64) 
         out.push(Bound {
             dims,
             tensors: bound.tensors.iter().map(part).collect(),
+            file: bound.file.clone(),
         });
         start += length;
     }
@@ -250,7 +257,10 @@ mod tests {
             assert_eq!(bound.tensors[0].shape, [3, 1, 2, 2]);
         }
         let error = bind(&[image()], tensor(&[3, 5]), "f").unwrap_err().to_string();
-        assert_eq!(error, "input `x` has shape [3, 5], the model takes [batch, 1, 2, 2]");
+        assert_eq!(
+            error,
+            "`f`: input `x` has shape [3, 5], the model takes [batch, 1, 2, 2]"
+        );
     }
 
     #[test]

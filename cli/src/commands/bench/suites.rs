@@ -145,6 +145,7 @@ fn model(name: &str, source: &[u8], weights: Weights) -> Result<Model, CliError>
         None => Err(CliError::Source(Box::new(Diagnosed {
             diagnostics: checked.diagnostics,
             sources: checked.sources,
+            weights: None,
         }))),
     }
 }
