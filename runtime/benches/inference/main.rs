@@ -13,6 +13,10 @@ use mlc_verifier::security::Parameters;
 
 mod spans;
 
+/// As in `mlc`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Named = (&'static str, fn() -> Case);
 
 fn cases() -> Vec<Named> {
