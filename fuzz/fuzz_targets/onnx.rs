@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use mlc_import::{Options, import_bytes};
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(imported) = import_bytes(bytes, &Options::default()) {
+    if let Ok(imported) = import_bytes(bytes, None, &Options::default()) {
         assert!(mlc_ir::verify(&imported.module).is_ok());
     }
 });
