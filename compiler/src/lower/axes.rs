@@ -100,6 +100,8 @@ pub(crate) enum Tensor {
     Source(Source),
     /// A value that a repeated region carries, until the region is closed.
     Carried(usize),
+    /// A causal mask over rows and columns, by its number in the entry: 1 where hidden. No number, only a mask.
+    Causal(usize),
 }
 
 /// `coefficient · tensor[maps]`.

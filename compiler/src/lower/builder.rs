@@ -41,6 +41,8 @@ pub(crate) struct Maximum {
     pub(crate) maps: Vec<Map>,
     /// A function of the distance, as column 1.
     pub(crate) table: Option<Arc<Table>>,
+    /// What hides positions.
+    pub(crate) masks: Vec<Read>,
     pub(crate) name: String,
 }
 
@@ -65,6 +67,8 @@ pub(crate) struct EntryBuilder {
     pub(crate) equations: Vec<Equation>,
     pub(crate) steps: Vec<c::Step>,
     pub(crate) region: Option<OpenRegion>,
+    /// Causal masks: offset and window.
+    pub(crate) causal: Vec<(Len, Option<u32>)>,
     /// Greatest values of the run-time dimensions.
     pub(crate) dim_max: Vec<u32>,
     /// Greatest number of bits of a remainder digit.

@@ -7,7 +7,7 @@ use mlc_circuit as c;
 use mlc_ir::{Recipe, StackAxis};
 
 use super::axes::{Affine, Ax, Axes, Map, Read, Tensor};
-use super::lin::{Factor, Term, WeightUse};
+use super::lin::{Factor, Select, Term, WeightUse};
 
 /// How the integers of a circuit weight are computed.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,7 @@ pub struct WeightRecipe {
 pub(crate) struct Shared {
     pub(crate) tables: Vec<c::Table>,
     pub(crate) weights: Vec<c::Weight>,
+    pub(crate) constants: Vec<c::Constant>,
     pub(crate) recipes: Vec<WeightRecipe>,
 }
 
@@ -44,11 +45,25 @@ impl Shared {
         at as u16
     }
 
+    /// The constant of these integers.
+    pub(crate) fn constant(&mut self, constant: c::Constant) -> u16 {
+        let same = |k: &c::Constant| k.axes == constant.axes && k.values == constant.values;
+        let at = self.constants.iter().position(same).unwrap_or_else(|| {
+            self.constants.push(constant);
+            self.constants.len() - 1
+        });
+        at as u16
+    }
+
     /// The weight of these integers, laid out as `used` wants them.
     fn weight(&mut self, used: &WeightUse, axes: &Axes) -> u16 {
         let fixed = |ax: &Ax| axes.fixed(*ax).unwrap_or(0);
         let stack: Vec<StackAxis> = used.stack.iter().map(|s| s.0.clone()).collect();
-        let outer: Vec<u32> = used.stack.iter().map(|s| &s.1).chain(&used.outer).map(fixed).collect();
+        let outer = used.outer.iter().map(|select| match select {
+            Select::Axis(ax) => fixed(ax),
+            Select::From { len, .. } | Select::Input { len, .. } => *len,
+        });
+        let outer: Vec<u32> = used.stack.iter().map(|s| fixed(&s.1)).chain(outer).collect();
         let known = self.weights.iter().zip(&self.recipes).position(|(w, r)| {
             w.outer == outer
                 && w.row_len == used.row_len
@@ -135,12 +150,29 @@ pub(crate) fn access(maps: &[Map], gates: &[(Ax, u32)], iterations: &[Ax]) -> Wr
 
 fn read(read: &Read, factor: i64, iterations: &[Ax]) -> Written<c::Read> {
     let Tensor::Source(source) = read.tensor else {
-        return Err(Misfit("a carried value that was not resolved"));
+        return Err(Misfit("a mask, or a carried value that was not resolved, as a number"));
     };
     Ok(c::Read {
         coefficient: int32(read.coefficient.saturating_mul(factor))?,
         source,
         access: access(&read.maps, &read.gates, iterations)?,
+    })
+}
+
+fn select(select: &Select, iterations: &[Ax]) -> Written<c::Outer> {
+    Ok(match select {
+        Select::Axis(ax) => c::Outer::axis(position(iterations, *ax)?),
+        Select::From { ax, offset, .. } => c::Outer::Axis {
+            axis: position(iterations, *ax)?,
+            offset: offset.clone(),
+        },
+        Select::Input { input, axes, .. } => c::Outer::Selected {
+            input: *input,
+            axes: axes
+                .iter()
+                .map(|ax| position(iterations, *ax))
+                .collect::<Written<_>>()?,
+        },
     })
 }
 
@@ -155,9 +187,8 @@ fn operand(factor: &Factor, iterations: &[Ax], axes: &Axes, shared: &mut Shared)
             outer: used
                 .stack
                 .iter()
-                .map(|s| &s.1)
-                .chain(&used.outer)
-                .map(|ax| position(iterations, *ax).map(c::Outer::axis))
+                .map(|s| position(iterations, s.1).map(c::Outer::axis))
+                .chain(used.outer.iter().map(|s| select(s, iterations)))
                 .collect::<Written<_>>()?,
         },
     })

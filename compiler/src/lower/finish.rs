@@ -12,7 +12,7 @@ use mlc_ir::Table;
 use mlc_ir::table::MAX_TABLE_BITS;
 
 use super::LowerError;
-use super::axes::Tensor;
+use super::axes::{Ax, Read, Tensor};
 use super::builder::{EntryBuilder, Lookup};
 use super::emit::{Misfit, Shared, access};
 
@@ -62,18 +62,27 @@ fn fit(lookup: &Lookup, name: &str, lo: i64, hi: i64) -> Result<Fitted, LowerErr
     })
 }
 
+/// Index bits that masks add to those of a distance: each mask adds `2^(bits+1)`, to something below `2^bits`.
+pub(crate) fn mask_bits(masks: usize) -> u32 {
+    (1 + 2 * masks).next_power_of_two().trailing_zeros()
+}
+
 /// The table of a maximum: whether the index is 0, and a function of it; the function goes on with its last value where
 /// the circuit's bounds are wider than any distance that occurs.
-fn distances(bits: u32, function: Option<&Table>) -> c::Table {
-    let mut column = vec![0; 1 << bits];
+/// Masks move what they hide above `2^bits`, where everything is 0.
+fn distances(bits: u32, function: Option<&Table>, masks: usize) -> c::Table {
+    let log_rows = bits + mask_bits(masks);
+    let mut column = vec![0; 1 << log_rows];
     column[0] = 1;
     let values = |table: &Table| {
         let last = table.domain().1;
-        (0..1i64 << bits).map(|d| table.get(d.min(last)).unwrap_or(0)).collect()
+        let mut values: Vec<i32> = (0..1i64 << bits).map(|d| table.get(d.min(last)).unwrap_or(0)).collect();
+        values.resize(1 << log_rows, 0);
+        values
     };
     c::Table {
         name: function.map_or_else(|| format!("zero{bits}"), |t| format!("d{}", &t.hash_text()[..8])),
-        log_rows: bits as u8,
+        log_rows: log_rows as u8,
         columns: std::iter::once(column).chain(function.map(values)).collect(),
     }
 }
@@ -125,7 +134,7 @@ impl EntryBuilder {
             dims: dims.to_vec(),
             tables: probe.tables,
             weights: probe.weights,
-            constants: Vec::new(),
+            constants: probe.constants,
             entries: Vec::new(),
         };
         let mut fitted = BTreeMap::new();
@@ -207,6 +216,38 @@ impl EntryBuilder {
             .collect()
     }
 
+    fn mask(&self, read: &Read, coefficient: i32, iterations: &[Ax]) -> Result<c::FormTerm, Misfit> {
+        let access = access(&read.maps, &read.gates, iterations)?;
+        let source = match read.tensor {
+            Tensor::Source(c::Source::Input(i)) => c::FormSource::Input(i),
+            Tensor::Causal(k) => {
+                let axis = |m: &c::AxisMap| match m {
+                    c::AxisMap::Affine { offset: 0, parts } if matches!(parts[..], [(_, 1)]) => Ok(parts[0].0),
+                    _ => Err(Misfit("a causal mask over axes that are split or sliced")),
+                };
+                let (offset, window) = self.causal.get(k).cloned().ok_or(Misfit("an unknown mask"))?;
+                let (row, col) = (axis(&access.axes[0])?, axis(&access.axes[1])?);
+                let source = c::FormSource::Causal(c::Causal {
+                    row,
+                    col,
+                    offset,
+                    window,
+                });
+                return Ok(c::FormTerm {
+                    coefficient,
+                    source,
+                    access: c::Access::identity(0),
+                });
+            }
+            _ => return Err(Misfit("a mask that is no input")),
+        };
+        Ok(c::FormTerm {
+            coefficient,
+            source,
+            access,
+        })
+    }
+
     /// The virtual sites, each with the table of its own index range.
     fn sites(&self, shared: &mut Shared) -> Result<Vec<c::VirtualSite>, Misfit> {
         let mut sites = Vec::with_capacity(self.maxima.len());
@@ -215,22 +256,26 @@ impl EntryBuilder {
                 .table
                 .map_or(0, |t| u32::from(shared.tables[t as usize].log_rows));
             let lens = m.axes.iter().map(|a| self.axes.len(*a).clone()).collect();
+            let mut index = vec![
+                c::FormTerm {
+                    coefficient: 1,
+                    source: c::FormSource::Segment(m.maximum),
+                    access: c::Access::identity(m.rank),
+                },
+                c::FormTerm {
+                    coefficient: -1,
+                    source: c::FormSource::Segment(m.source),
+                    access: access(&m.maps, &[], &m.axes)?,
+                },
+            ];
+            for mask in &m.masks {
+                index.push(self.mask(mask, 2 << bits, &m.axes)?);
+            }
             sites.push(c::VirtualSite {
                 name: m.name.clone(),
                 axes: lens,
-                table: shared.table(distances(bits, m.table.as_deref())),
-                index: vec![
-                    c::FormTerm {
-                        coefficient: 1,
-                        source: c::FormSource::Segment(m.maximum),
-                        access: c::Access::identity(m.rank),
-                    },
-                    c::FormTerm {
-                        coefficient: -1,
-                        source: c::FormSource::Segment(m.source),
-                        access: access(&m.maps, &[], &m.axes)?,
-                    },
-                ],
+                table: shared.table(distances(bits, m.table.as_deref(), m.masks.len())),
+                index,
                 ranged: false,
             });
         }

@@ -9,6 +9,42 @@ use mlc_ir::{Recipe, StackAxis};
 
 use super::axes::{Affine, Ax, Axes, Map, Read, Tensor};
 
+/// What selects the index of an outer axis of a weight.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Select {
+    /// The axis itself, which is as long as the weight's.
+    Axis(Ax),
+    /// `axis + offset`; the weight's axis has length `len`.
+    From { ax: Ax, offset: Len, len: u32 },
+    /// A public input at these axes, one per axis of the input; the weight's axis has length `len`.
+    Input { input: u16, axes: Vec<Ax>, len: u32 },
+}
+
+impl Select {
+    fn axes(&self) -> &[Ax] {
+        match self {
+            Select::Axis(ax) | Select::From { ax, .. } => std::slice::from_ref(ax),
+            Select::Input { axes, .. } => axes,
+        }
+    }
+
+    /// Replaces `ax`; only a whole axis can be split.
+    fn substitute(self, ax: Ax, new: &[Ax]) -> Option<Vec<Self>> {
+        if !self.axes().contains(&ax) {
+            return Some(vec![self]);
+        }
+        match (self, new) {
+            (Select::Axis(_), new) => Some(new.iter().map(|a| Select::Axis(*a)).collect()),
+            (Select::From { offset, len, .. }, [only]) => Some(vec![Select::From { ax: *only, offset, len }]),
+            (Select::Input { input, axes, len }, [only]) => {
+                let axes = axes.into_iter().map(|a| if a == ax { *only } else { a }).collect();
+                Some(vec![Select::Input { input, axes, len }])
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A weight as it is used: the recipe gives `outer ++ row` in row-major order.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct WeightUse {
@@ -16,8 +52,8 @@ pub(crate) struct WeightUse {
     pub(crate) recipe: Recipe,
     /// Regions over which it is stacked, with their axes.
     pub(crate) stack: Vec<(StackAxis, Ax)>,
-    /// Axes that select a column, after the stack's.
-    pub(crate) outer: Vec<Ax>,
+    /// What selects a column, after the stack's axes.
+    pub(crate) outer: Vec<Select>,
     /// Without contraction: the axis along the row; `None` for a contraction over the product's group.
     pub(crate) row: Option<Ax>,
     /// Number of values of a column.
@@ -29,7 +65,9 @@ pub(crate) struct WeightUse {
 
 impl WeightUse {
     fn uses(&self, ax: Ax) -> bool {
-        self.outer.contains(&ax) || self.row == Some(ax) || self.stack.iter().any(|s| s.1 == ax)
+        self.outer.iter().any(|s| s.axes().contains(&ax))
+            || self.row == Some(ax)
+            || self.stack.iter().any(|s| s.1 == ax)
     }
 
     fn substitute(&mut self, ax: Ax, by: &Affine, axes: &Axes) -> Option<()> {
@@ -41,17 +79,20 @@ impl WeightUse {
         if by.offset != 0 || Affine::group(axes, &new).as_ref() != Some(by) {
             return None;
         }
+        let renames = matches!(new[..], [only] if axes.len(only) == axes.len(ax));
         let size = |list: &[Ax]| list.iter().try_fold(1u64, |n, a| n.checked_mul(axes.fixed(*a)?.into()));
-        if size(&new) != size(&[ax]) {
+        if !renames && size(&new).is_none_or(|n| size(&[ax]) != Some(n)) {
             return None;
         }
         if let Some(slot) = self.stack.iter_mut().find(|s| s.1 == ax) {
             let [only] = new[..] else { return None };
             slot.1 = only;
-        } else if let Some(at) = self.outer.iter().position(|a| *a == ax) {
-            self.outer.splice(at..=at, new);
+        } else if self.outer.iter().any(|s| s.axes().contains(&ax)) {
+            let outer = std::mem::take(&mut self.outer);
+            let replaced = outer.into_iter().map(|s| s.substitute(ax, &new));
+            self.outer = replaced.collect::<Option<Vec<_>>>()?.concat();
         } else if let Some((last, before)) = new.split_last() {
-            self.outer.extend(before);
+            self.outer.extend(before.iter().map(|a| Select::Axis(*a)));
             self.row = Some(*last);
             self.row_len = axes.fixed(*last)?;
         }

@@ -8,7 +8,7 @@ use mlc_circuit::Len;
 use mlc_ir::{Conv2d, Einsum};
 
 use super::axes::{Affine, Ax, Axes};
-use super::lin::{Factor, Lin, Term, WeightUse};
+use super::lin::{Factor, Lin, Select, Term, WeightUse};
 use super::view::{join, refine};
 use super::weight::WeightView;
 
@@ -56,7 +56,7 @@ pub(crate) fn contract_weight(
         };
         if let Some(axis) = of_weight {
             perm.push(axis);
-            outer.extend(&group);
+            outer.extend(group.iter().map(|a| Select::Axis(*a)));
         }
         dims.push(group);
     }
@@ -209,8 +209,9 @@ pub(crate) fn conv2d(
     if filters / groups > 1 {
         channel_axes.push(axes.fresh(Len::fixed((filters / groups) as usize)));
     }
+    let outer = channel_axes.iter().map(|a| Select::Axis(*a)).collect();
     let row_len = per_group.checked_mul(height)?.checked_mul(width)?;
-    let used = w.used(&[0, 1, 2, 3], &[1, 2, 3], stack, channel_axes.clone(), None, row_len);
+    let used = w.used(&[0, 1, 2, 3], &[1, 2, 3], stack, outer, None, row_len);
     let terms = products(&x, &contracted, &Factor::Weight(Box::new(used)))?;
     x.dims[1] = channel_axes;
     Some(Lin {
@@ -283,7 +284,31 @@ fn weight_axes(w: &WeightView, stack: Vec<Ax>, axes: &mut Axes) -> (Vec<Vec<Ax>>
     } else {
         Vec::new()
     };
+    let outer = outer.into_iter().map(Select::Axis).collect();
     (dims, w.used(&perm, &[], stack, outer, row, row_len), group)
+}
+
+/// Rows of a weight: `index` selects one along its first axis at every position of `dims`, the index's dimensions.
+pub(crate) fn rows(w: &WeightView, index: Select, dims: &[Vec<Ax>], stack: Vec<Ax>, axes: &mut Axes) -> Lin {
+    let (weight_dims, mut used, group) = weight_axes(&w.clone().rows(), stack, axes);
+    used = w.used(
+        &(0..w.dims.len()).collect::<Vec<_>>(),
+        &[],
+        used.stack.iter().map(|s| s.1).collect(),
+        std::iter::once(index).chain(used.outer).collect(),
+        used.row,
+        used.row_len,
+    );
+    Lin {
+        dims: dims.iter().cloned().chain(weight_dims).collect(),
+        constant: 0,
+        terms: vec![Term::Product {
+            coefficient: 1,
+            group,
+            a: Factor::One,
+            b: Factor::Weight(Box::new(used)),
+        }],
+    }
 }
 
 /// `x · w` elementwise with a weight (a gain), broadcast to `shape`.

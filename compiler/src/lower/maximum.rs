@@ -58,7 +58,7 @@ impl EntryBuilder {
 
     /// The maximum over axes that are no dimensions of the value, which is [`comparable`](Self::comparable).
     pub(crate) fn maximum(&mut self, name: &str, value: &Lin, over: &[Ax], shared: &mut Shared) -> Option<Lin> {
-        let site = self.site(name, value, over, None, shared)?;
+        let site = self.site(name, value, over, None, Vec::new(), shared)?;
         let (maximum, rank) = (self.maxima[site].maximum, self.maxima[site].rank);
         let out = self.maxima[site].axes[..rank].to_vec();
         Some(self.read_segment(maximum, &out, value.dims.clone()))
@@ -78,20 +78,22 @@ impl EntryBuilder {
         Some(self.commit(&format!("{name}.in"), value, 0, identity(int)?))
     }
 
-    /// `table[max - value]`, the maximum over the axes `over` of the value, which is [`counted`](Self::counted).
+    /// `table[max - value]`, the maximum over the axes `over` of the value, which is [`counted`](Self::counted); 0 where
+    /// one of the masks, which read 1 there, hides the position.
     pub(crate) fn max_distance(
         &mut self,
         name: &str,
         value: &Lin,
         over: &[Ax],
         table: Arc<Table>,
+        masks: Vec<Read>,
         shared: &mut Shared,
     ) -> Option<Lin> {
         let mut kept = value.clone();
         for group in &mut kept.dims {
             group.retain(|ax| !over.contains(ax));
         }
-        let site = self.site(name, &kept, over, Some(table), shared)?;
+        let site = self.site(name, &kept, over, Some(table), masks, shared)?;
         let axes = self.maxima[site].axes.clone();
         let read = self.read_site(site as u16, 1, &axes);
         Some(Lin {
@@ -118,7 +120,7 @@ impl EntryBuilder {
     }
 
     /// The greatest length that an axis takes.
-    fn most(&self, ax: Ax) -> u32 {
+    pub(crate) fn most(&self, ax: Ax) -> u32 {
         let len = self.axes.len(ax);
         len.per_dim.iter().fold(len.constant, |n, (dim, k)| {
             let max = self.dim_max.get(usize::from(*dim)).copied().unwrap_or(u32::MAX);
@@ -133,6 +135,7 @@ impl EntryBuilder {
         value: &Lin,
         over: &[Ax],
         table: Option<Arc<Table>>,
+        masks: Vec<Read>,
         shared: &mut Shared,
     ) -> Option<usize> {
         let (source, maps) = self.monotone(value)?;
@@ -140,6 +143,7 @@ impl EntryBuilder {
         let all: Vec<Ax> = out.iter().chain(over).copied().collect();
         let window = over.iter().try_fold(1u32, |n, a| n.checked_mul(self.most(*a)))?;
         let label = if table.is_some() { ".max" } else { "" };
+        // Nothing reads the maximum of a softmax: its range is checked by itself.
         let maximum = self.segment(format!("{name}{label}"), &out, table.is_some());
         let count = self.segment(format!("{name}.n"), &out, true);
         let bits = u32::BITS - (window - 1).leading_zeros();
@@ -155,6 +159,7 @@ impl EntryBuilder {
             source,
             maps,
             table,
+            masks,
             name: format!("{name}.d"),
         });
         self.step(c::Step::Max { site: site as u16 });

@@ -12,6 +12,7 @@
 //! | [`weight`] | weights as operands, their recipes |
 //! | [`builder`] | an entry's cells, equations, steps |
 //! | [`maximum`] | maxima of indices |
+//! | [`rope`] | rotary embeddings as products with constants |
 //! | [`repeat`] | repeated regions, residual streams |
 //! | [`emit`] | symbolic equations written out |
 //! | [`finish`] | tables fitted to proved bounds |
@@ -28,6 +29,7 @@ mod maximum;
 mod op;
 mod predict;
 mod repeat;
+mod rope;
 mod view;
 mod weight;
 
@@ -35,7 +37,7 @@ use std::collections::BTreeMap;
 
 use mlc_circuit as c;
 use mlc_circuit::Len;
-use mlc_ir::{Dim, Entry, Module, Shape, Span, Stage, Type, ValueId, Visibility};
+use mlc_ir::{Dim, Elem, Entry, IntType, Module, Shape, Span, Stage, Type, ValueId, Visibility};
 
 use builder::EntryBuilder;
 use emit::Shared;
@@ -76,6 +78,18 @@ enum Val {
     Weight(WeightView),
     /// The position of the maximum of a value: a label of an output, no tensor.
     ArgMax(ValueId),
+    /// Indices of rows: a public input, or positions.
+    Index(Index),
+}
+
+/// Indices while an entry is lowered.
+#[derive(Debug, Clone)]
+struct Index {
+    /// Axes of the dimensions.
+    dims: Vec<Vec<axes::Ax>>,
+    /// The public input; positions from an offset, along the only dimension, where there is none.
+    input: Option<u16>,
+    offset: Len,
 }
 
 /// Lowers a module of the quantised stage.
@@ -114,7 +128,7 @@ pub fn lower(module: &Module, options: &LowerOptions) -> Result<Lowered, LowerEr
         dims,
         tables: shared.tables,
         weights: shared.weights,
-        constants: Vec::new(),
+        constants: shared.constants,
         entries,
     };
     circuit.range_cancelling_reads();
@@ -160,8 +174,12 @@ impl EntryLowering<'_> {
                 op: "input",
                 span: None,
             };
-            let value = self.input(&port.name, port.visibility, entry.ty(*id), &place)?;
-            self.vals.insert(*id, Val::Lin(value));
+            let ty = entry.ty(*id);
+            let value = match ty.elem {
+                Elem::Index(vocab) => Val::Index(self.indices(&port.name, port.visibility, ty, vocab, &place)?),
+                _ => Val::Lin(self.input(&port.name, port.visibility, ty, &place)?),
+            };
+            self.vals.insert(*id, value);
         }
         for node in &entry.body.nodes {
             self.node(node)?;
@@ -191,13 +209,23 @@ impl EntryLowering<'_> {
     }
 
     fn input(&mut self, name: &str, visibility: Visibility, ty: &Type, place: &Place) -> Result<Lin, LowerError> {
-        let int = ty
-            .elem
-            .int()
-            .ok_or_else(|| place.fail("an input that is neither quantised nor a number"))?;
+        let int = match ty.elem {
+            // Circuits count what is hidden.
+            Elem::Mask => IntType {
+                scale: 1.0,
+                lo: 0,
+                hi: 1,
+            },
+            elem => elem
+                .int()
+                .ok_or_else(|| place.fail("an input that is neither quantised nor a number"))?,
+        };
         let lens = self.shape(&ty.shape, place)?;
         let index = self.b.inputs.len() as u16;
         let (tensor, kind) = match visibility {
+            Visibility::Private | Visibility::Committed if ty.elem == Elem::Mask => {
+                return Err(place.fail("a mask is in the statement; make it public"));
+            }
             Visibility::Public => (c::Source::Input(index), c::InputKind::Public),
             Visibility::Private | Visibility::Committed => {
                 let table = maximum::identity(int).ok_or_else(|| {
@@ -238,6 +266,47 @@ impl EntryLowering<'_> {
             &[],
             &mut self.b.axes,
         ))
+    }
+
+    /// An input of indices. Axes of length 1 are none of the statement's: an index is selected by axes of the equation.
+    fn indices(
+        &mut self,
+        name: &str,
+        visibility: Visibility,
+        ty: &Type,
+        vocab: u64,
+        place: &Place,
+    ) -> Result<Index, LowerError> {
+        if visibility != Visibility::Public {
+            return Err(
+                place.fail("tokens select rows of a weight, which the verifier does by itself; make them public")
+            );
+        }
+        let last = i32::try_from(vocab).ok().and_then(|v| v.checked_sub(1));
+        let hi = last.ok_or_else(|| place.fail("indices beyond 31 bits"))?;
+        let lens = self.shape(&ty.shape, place)?;
+        let mut dims = Vec::new();
+        for len in &lens {
+            dims.push(if *len == Len::fixed(1) {
+                Vec::new()
+            } else {
+                vec![self.b.axes.fresh(len.clone())]
+            });
+        }
+        self.b.inputs.push(c::PublicInput {
+            name: name.to_owned(),
+            axes: lens.into_iter().filter(|len| *len != Len::fixed(1)).collect(),
+            scale: 1.0,
+            lo: 0,
+            hi,
+            kind: c::InputKind::Public,
+            clamp: false,
+        });
+        Ok(Index {
+            dims,
+            input: Some((self.b.inputs.len() - 1) as u16),
+            offset: Len::fixed(0),
+        })
     }
 
     fn outputs(&mut self) -> Result<(), LowerError> {
@@ -318,6 +387,7 @@ impl EntryLowering<'_> {
                 let stack = self.stack_axes(&view, place)?;
                 Ok(linear::weight_value(&view, stack, &mut self.b.axes))
             }
+            Some(Val::Index(_)) => Err(place.fail("indices select rows of a weight, and are no numbers")),
             Some(Val::ArgMax(_)) => Err(place.fail("the position of a maximum is only a label of an output")),
             None => Err(place.fail("an operand without value")),
         }

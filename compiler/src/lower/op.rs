@@ -3,11 +3,14 @@
 use mlc_circuit::Len;
 use mlc_ir::{BinaryOp, Bindings, Literal, Node, Op, PoolKind, ReduceKind, Repeat, StackAxis, ValueId};
 
-use super::axes::{Affine, Ax};
-use super::lin::Lin;
+use super::axes::{Affine, Ax, Tensor};
+use super::lin::{Lin, Select};
 use super::linear::{self, Window};
 use super::weight::WeightView;
-use super::{EntryLowering, LowerError, Place, Val, view};
+use super::{EntryLowering, Index, LowerError, Place, Val, view};
+
+/// Greatest number of masks of one maximum.
+const MOST_MASKS: usize = 3;
 
 const NO_FORM: &str = "this view of the value has no separable affine form; requantise the value first";
 
@@ -84,10 +87,21 @@ impl EntryLowering<'_> {
                 let x = self.lin(operand(0), place)?;
                 let x = self.b.counted(&place.layer, x, int);
                 let x = x.ok_or_else(|| place.fail("scores of more than 16 bits; requantise them first"))?;
-                let x = x.renewed(&mut self.b.axes).ok_or_else(no_form)?;
+                let mut x = x.renewed(&mut self.b.axes).ok_or_else(no_form)?;
+                let mut masks = Vec::new();
+                if let Some(mask) = node.operands.get(1) {
+                    let mask = self.lin(*mask, place)?;
+                    let to = self.shape(&shape, place)?;
+                    let (scores, mask) = view::join_mask(x, &mask, &to, &mut self.b.axes).ok_or_else(no_form)?;
+                    x = scores;
+                    masks = mask.plain_reads().ok_or_else(no_form)?;
+                }
+                if masks.len() > MOST_MASKS {
+                    return Err(place.fail("a softmax with more than three masks; join them in one input"));
+                }
                 let over = x.dims.last().cloned().unwrap_or_default();
                 self.b
-                    .max_distance(&place.layer, &x, &over, table, self.shared)
+                    .max_distance(&place.layer, &x, &over, table, masks, self.shared)
                     .ok_or_else(|| place.fail("a maximum over more than 2^16 positions"))?
             }
             Op::Pool(pool) => {
@@ -134,6 +148,51 @@ impl EntryLowering<'_> {
                     }
                 }
             }
+            Op::Rope(rope) => {
+                let x = self.factor(operand(0), place)?;
+                self.rope(&x, rope, &shape, place)?
+            }
+            Op::Iota { len, start, .. } => {
+                let (len, offset) = (self.len(len, place)?, self.len(start, place)?);
+                let ax = self.b.axes.fresh(len);
+                return Ok(Val::Index(Index {
+                    dims: vec![vec![ax]],
+                    input: None,
+                    offset,
+                }));
+            }
+            Op::Embedding => self.embedding(operand(0), operand(1), place)?,
+            Op::CausalMask {
+                rows,
+                cols,
+                offset,
+                window,
+            } => {
+                let lens = [self.len(rows, place)?, self.len(cols, place)?];
+                let window = window.map(|w| u32::try_from(w).unwrap_or(u32::MAX));
+                self.b.causal.push((self.len(offset, place)?, window));
+                Lin::of_tensor(Tensor::Causal(self.b.causal.len() - 1), &lens, &[], &mut self.b.axes)
+            }
+            Op::Where => {
+                return Err(place.fail(
+                    "a choice by a mask has no relation in the circuit; mask the softmax instead: `softmax(x, mask)`",
+                ));
+            }
+            Op::Reshape(_) if let Some(Val::Index(index)) = self.vals.get(&operand(0)) => {
+                // Axes of length 1 come and go; the others stay as they are.
+                let axes: Vec<Ax> = index.dims.iter().flatten().copied().collect();
+                let (input, offset) = (index.input, index.offset.clone());
+                let mut rest = axes.into_iter().peekable();
+                let mut dims = Vec::new();
+                for len in self.shape(&shape, place)? {
+                    let next = rest.next_if(|ax| *self.b.axes.len(*ax) == len);
+                    if next.is_none() && len != Len::fixed(1) {
+                        return Err(no_form());
+                    }
+                    dims.push(next.into_iter().collect());
+                }
+                return Ok(Val::Index(Index { dims, input, offset }));
+            }
             Op::ArgMax => return Ok(Val::ArgMax(operand(0))),
             Op::Reshape(to) => {
                 let to = self.shape(to, place)?;
@@ -178,6 +237,34 @@ impl EntryLowering<'_> {
             }
         };
         Ok(Val::Lin(lin))
+    }
+
+    /// Rows of a weight at indices.
+    fn embedding(&mut self, rows: ValueId, index: ValueId, place: &Place) -> Result<Lin, LowerError> {
+        let w = self
+            .weight_of(rows)
+            .ok_or_else(|| place.fail("rows are looked up in a weight"))?;
+        let Some(Val::Index(index)) = self.vals.get(&index) else {
+            return Err(place.fail("rows are selected by an input of indices, or by positions"));
+        };
+        let mut index = index.clone();
+        // Each use has axes of its own.
+        for ax in index.dims.iter_mut().flatten() {
+            *ax = self.b.axes.fresh(self.b.axes.len(*ax).clone());
+        }
+        let axes: Vec<Ax> = index.dims.iter().flatten().copied().collect();
+        let len = w.dims[0];
+        let select = match (index.input, &axes[..]) {
+            (Some(input), _) => Select::Input { input, axes, len },
+            (None, [ax]) => Select::From {
+                ax: *ax,
+                offset: index.offset,
+                len,
+            },
+            (None, _) => return Err(place.fail("positions run along one axis")),
+        };
+        let stack = self.stack_axes(&w, place)?;
+        Ok(linear::rows(&w, select, &index.dims, stack, &mut self.b.axes))
     }
 
     fn weight_of(&self, id: ValueId) -> Option<WeightView> {
@@ -262,6 +349,13 @@ impl EntryLowering<'_> {
                 } else {
                     b
                 };
+                let a = a.renewed(&mut self.b.axes).ok_or_else(no_form)?;
+                let (a, b) = view::join(a, &b, &out, &mut self.b.axes).ok_or_else(no_form)?;
+                view::sum(a, b).ok_or_else(no_form)
+            }
+            // Masks count what is hidden: hidden by one of them is hidden.
+            BinaryOp::And => {
+                let (a, b) = (self.lin(a, place)?, self.lin(b, place)?);
                 let a = a.renewed(&mut self.b.axes).ok_or_else(no_form)?;
                 let (a, b) = view::join(a, &b, &out, &mut self.b.axes).ok_or_else(no_form)?;
                 view::sum(a, b).ok_or_else(no_form)

@@ -68,7 +68,7 @@ impl Definition {
 fn resolve(terms: &mut Vec<Term>, definitions: &[Definition], axes: &Axes) -> Option<()> {
     let of = |read: &Read| match read.tensor {
         Tensor::Carried(k) => definitions.iter().find(|d| d.placeholder == k),
-        Tensor::Source(_) => None,
+        Tensor::Source(_) | Tensor::Causal(_) => None,
     };
     let mut out = Vec::with_capacity(terms.len());
     for mut term in std::mem::take(terms) {

@@ -193,6 +193,23 @@ pub(crate) fn join(a: Lin, b: &Lin, shape: &[Len], axes: &mut Axes) -> Option<(L
     Some((a, b))
 }
 
+/// A value and its mask, broadcast to the value, under the same axes.
+pub(crate) fn join_mask(mut x: Lin, mask: &Lin, shape: &[Len], axes: &mut Axes) -> Option<(Lin, Lin)> {
+    let mut mask = mask.renewed(axes)?;
+    let more = shape.len().checked_sub(mask.dims.len())?;
+    mask.dims.splice(0..0, std::iter::repeat_n(Vec::new(), more));
+    for dim in 0..shape.len() {
+        // What the mask does not vary along, it has no axis for.
+        if !mask.dims[dim].is_empty() {
+            refine(&mut x, dim, &mut mask, dim, axes)?;
+            for (to, from) in x.dims[dim].clone().into_iter().zip(mask.dims[dim].clone()) {
+                mask.rename(from, to, axes)?;
+            }
+        }
+    }
+    Some((x, mask))
+}
+
 /// `a + b` under the same axes.
 pub(crate) fn sum(mut a: Lin, b: Lin) -> Option<Lin> {
     a.constant = a.constant.checked_add(b.constant)?;

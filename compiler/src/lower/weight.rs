@@ -3,7 +3,7 @@
 use mlc_ir::{Recipe, StackAxis, Weight};
 
 use super::axes::Ax;
-use super::lin::WeightUse;
+use super::lin::{Select, WeightUse};
 
 /// A weight seen through views; shapes are constant.
 #[derive(Debug, Clone)]
@@ -59,6 +59,12 @@ impl WeightView {
         self
     }
 
+    /// One row, for its axes.
+    pub(crate) fn rows(mut self) -> Self {
+        self.dims.remove(0);
+        self
+    }
+
     pub(crate) fn slice(mut self, axis: usize, start: u32, len: u32, step: u32) -> Self {
         self.recipe = Recipe::Slice {
             input: Box::new(self.recipe),
@@ -77,7 +83,7 @@ impl WeightView {
         perm: &[usize],
         summed: &[usize],
         stack: Vec<Ax>,
-        outer: Vec<Ax>,
+        outer: Vec<Select>,
         row: Option<Ax>,
         row_len: u32,
     ) -> WeightUse {

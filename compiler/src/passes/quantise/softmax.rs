@@ -10,7 +10,7 @@
 //! with [`SHARE_BITS`](super::precision::SHARE_BITS).
 
 use mlc_ir::table::{MAX_TABLE_BITS, requant_input};
-use mlc_ir::{Einsum, Formula, MaxDistance, Node, Op, ReduceKind, Requant, Table, Template, ValueId};
+use mlc_ir::{BinaryOp, Einsum, Formula, MaxDistance, Node, Op, ReduceKind, Requant, Table, Template, ValueId};
 
 use super::super::PassError;
 use super::table::Target;
@@ -44,7 +44,16 @@ impl Quantiser<'_, '_> {
         let range = self.ranges.get(&x).copied();
         let most = range.map_or(1.0, |r| r.lo.abs().max(r.hi.abs()));
         let step = 2.0 * most / libm::ldexp(1.0, self.plan.config.softmax_bits as i32);
-        let t = self.dropped(value, step, MAX_TABLE_BITS - 1, &format!("{name}.scores"), place)?;
+        // Every mask adds twice the range of a score to the index of what it hides.
+        let masks = node.operands.get(1).map_or(0, |id| self.masks(*id));
+        let room_for_masks = (1 + 2 * masks).next_power_of_two().trailing_zeros();
+        let t = self.dropped(
+            value,
+            step,
+            (MAX_TABLE_BITS - 1).min(MAX_TABLE_BITS - room_for_masks),
+            &format!("{name}.scores"),
+            place,
+        )?;
         let int = self.int(t, place)?;
 
         // As much as Σ e·v and Σ e leave room for.
@@ -86,6 +95,19 @@ impl Quantiser<'_, '_> {
             place,
         )?;
         Ok(Q::Shares { numerators: e, inverse })
+    }
+
+    /// Number of masks that are joined in `id`.
+    fn masks(&self, id: ValueId) -> u32 {
+        let nodes = self.entry.all_nodes();
+        let defined = nodes.iter().find(|n| n.results.contains(&id));
+        match defined.map(|n| (&n.op, &n.operands)) {
+            Some((Op::Binary(BinaryOp::And), operands)) => operands.iter().map(|id| self.masks(*id)).sum(),
+            Some((Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Slice { .. }, operands)) => {
+                self.masks(operands[0])
+            }
+            _ => 1,
+        }
     }
 
     /// `value >> s` for the greatest `s` with buckets no wider than `step`, or the least for which at most `bits` bits
