@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub(crate) use bind::{Axis, Declared, bind, chunks};
-use mlc_circuit::{Circuit, PublicInput};
+use mlc_circuit::{Circuit, Entry, FormSource};
 use mlc_ir::{Data, Elem, Inputs, Module, TensorF32};
 use mlc_runtime::inputs::{self, Format, InputFile};
 use mlc_runtime::weights::TensorError;
@@ -108,11 +108,18 @@ impl Bound {
             .collect()
     }
 
-    /// The integers of the statement.
-    pub(crate) fn integers(&self, declared: &[PublicInput]) -> Result<Vec<Vec<i32>>, CliError> {
-        let each = declared.iter().zip(&self.tensors);
-        each.map(|(input, t)| {
-            inputs::quantise(input, &t.data).map_err(|e| CliError::refused(format!("`{}`: {e}", self.file)))
+    /// The integers of the statement. Models say what a mask keeps, circuits count what it hides.
+    pub(crate) fn integers(&self, entry: &Entry) -> Result<Vec<Vec<i32>>, CliError> {
+        let each = (0u16..).zip(&entry.inputs).zip(&self.tensors);
+        each.map(|((i, input), t)| {
+            let integers = inputs::quantise(input, &t.data)
+                .map_err(|e| CliError::refused(format!("`{}`: {e}", self.file)))?;
+            let hides = entry
+                .sites
+                .iter()
+                .flat_map(|s| s.masks())
+                .any(|m| m.source == FormSource::Input(i));
+            Ok(integers.into_iter().map(|v| if hides { 1 - v } else { v }).collect())
         })
         .collect()
     }

@@ -31,7 +31,7 @@ impl Session<'_> {
     pub(crate) fn prove(&self, progress: &Progress, bound: &Bound, runs: usize) -> Result<(Report, Vec<u8>), CliError> {
         let circuit = &self.key.loaded.circuit;
         let dims = bound.dims_of(circuit);
-        let integers = bound.integers(&circuit.entries[self.compiled.entry].inputs)?;
+        let integers = bound.integers(&circuit.entries[self.compiled.entry])?;
         let mut best: Option<Proved> = None;
         for _ in 0..runs.max(1) {
             let (proved, _) = progress.stage("prove", || prove(&Cpu, self.key, self.compiled.entry, &dims, &integers));

@@ -49,7 +49,7 @@ impl Prove {
         let bound = one(pipeline::read_input(&project, &model, &path)?, &path)?;
         let dims = bound.dims_of(&compiled.circuit);
         // An input that does not fit is refused before the work of setup.
-        bound.integers(&compiled.circuit.entries[compiled.entry].inputs)?;
+        bound.integers(&compiled.circuit.entries[compiled.entry])?;
         let cost = cost::predict(&compiled.circuit, compiled.entry, &dims)?;
         let made = pipeline::key_directory(&project, &model, &compiled)?
             .join("verifying.key")

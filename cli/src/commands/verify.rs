@@ -125,7 +125,7 @@ impl Verify {
                 bound.dims_of(&key.circuit)
             )));
         }
-        let integers = bound.integers(inputs)?;
+        let integers = bound.integers(&key.circuit.entries[entry])?;
         for ((input, mine), proved) in inputs.iter().zip(&integers).zip(&statement.inputs) {
             if input.kind != InputKind::Public {
                 return Err(CliError::Usage(format!(

@@ -49,7 +49,7 @@ impl EntryLowering<'_> {
         let pair = |j: u64| match rope.layout {
             _ if j >= rope.rotary => None,
             RopeLayout::Half => Some((j % pairs, j < pairs)),
-            RopeLayout::Interleaved => Some((j / 2, j % 2 == 0)),
+            RopeLayout::Interleaved => Some((j / 2, j.is_multiple_of(2))),
         };
         let one = libm::ldexp(1.0, rope.bits as i32);
         let fixed = |v: f64| libm::rint(one * rope.scale * v) as i32;

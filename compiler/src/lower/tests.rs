@@ -1,7 +1,8 @@
 //! Whole models: built in the IR, quantised, lowered; `lower` runs the circuit's own checks.
 
 use mlc_ir::{
-    Conv2d, Dim, Formula, GraphBuilder, Module, Pool, PoolKind, Recipe, Shape, Stage, Type, ValueId, Visibility, Weight,
+    Conv2d, Dim, Elem, Formula, GraphBuilder, Module, Pool, PoolKind, Recipe, Shape, Stage, Type, ValueId, Visibility,
+    Weight,
 };
 
 use std::collections::BTreeMap;
@@ -51,9 +52,16 @@ pub(super) fn checked(module: Module, seed: u64, tolerance: f64) -> Compiled {
             .for_each(|v| *v = v.rem_euclid(2.0).mul_add(scale, -scale));
     }
     let mut inputs = random::inputs(&module, seed);
-    for value in inputs.values.values_mut() {
-        if let Data::Real(tensor) = value {
-            tensor.data.iter_mut().for_each(|v| *v = v.rem_euclid(2.0) - 1.0);
+    let source = &module.entries["main"];
+    for (port, id) in source.inputs.iter().zip(&source.body.params) {
+        match inputs.values.get_mut(&port.name).unwrap() {
+            Data::Real(tensor) => tensor.data.iter_mut().for_each(|v| *v = v.rem_euclid(2.0) - 1.0),
+            // Something is left of every row.
+            Data::Ints(mask) if source.ty(*id).elem == Elem::Mask => {
+                let width = *mask.shape.last().unwrap();
+                mask.data.iter_mut().step_by(width).for_each(|bit| *bit = 1);
+            }
+            Data::Ints(_) => {}
         }
     }
     let plan = plan(&prepared, &weights, &inputs);
@@ -67,10 +75,17 @@ pub(super) fn checked(module: Module, seed: u64, tolerance: f64) -> Compiled {
     let mut integers = inputs.clone();
     let mut flat = BTreeMap::new();
     for (port, id) in entry.inputs.iter().zip(&entry.body.params) {
-        let int = entry.ty(*id).elem.int().unwrap();
         let Data::Real(tensor) = &inputs.values[&port.name] else {
+            let Data::Ints(tensor) = &inputs.values[&port.name] else {
+                continue;
+            };
+            // Circuits count what a mask hides.
+            let hides = entry.ty(*id).elem == Elem::Mask;
+            let data = tensor.data.iter().map(|v| if hides { 1 - v } else { *v });
+            flat.insert(port.name.clone(), data.collect());
             continue;
         };
+        let int = entry.ty(*id).elem.int().unwrap();
         let data = tensor.map(|v| ((f64::from(*v) / int.scale).round() as i64).clamp(int.lo, int.hi));
         flat.insert(port.name.clone(), data.data.clone());
         integers.values.insert(port.name.clone(), Data::Ints(data));

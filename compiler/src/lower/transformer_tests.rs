@@ -1,8 +1,10 @@
 //! The parts of transformers: quantised, lowered, and the circuit evaluated against the interpreter, on odd sizes.
 
-use mlc_ir::{Dim, Formula, GraphBuilder, Module, Shape, Stage, Type, ValueId, Visibility};
+use mlc_ir::{BinaryOp, Dim, Formula, GraphBuilder, Module, Rope, RopeLayout, Shape, Stage, Type, ValueId, Visibility};
 
 use super::tests::{checked, linear, weight};
+use crate::plan::QuantPlan;
+use crate::{CompileOptions, compile};
 
 fn tokens(shape: &[i64]) -> Type {
     let lead = [Dim::runtime("batch"), Dim::runtime("tokens")];
@@ -33,6 +35,18 @@ fn heads(g: &mut GraphBuilder<'_>, x: ValueId, heads: i64, width: i64) -> ValueI
 
 /// Attention with `group` query heads to each of two key heads.
 fn attention(g: &mut GraphBuilder<'_>, name: &str, x: ValueId, d: i64, group: i64, width: i64) -> ValueId {
+    masked_attention(g, name, x, d, [group, width], None, &|_, x| x)
+}
+
+fn masked_attention(
+    g: &mut GraphBuilder<'_>,
+    name: &str,
+    x: ValueId,
+    d: i64,
+    [group, width]: [i64; 2],
+    mask: Option<ValueId>,
+    turn: &dyn Fn(&mut GraphBuilder<'_>, ValueId) -> ValueId,
+) -> ValueId {
     let q = project(g, &format!("{name}.q"), x, d, 2 * group * width);
     let k = project(g, &format!("{name}.k"), x, d, 2 * width);
     let v = project(g, &format!("{name}.v"), x, d, 2 * width);
@@ -41,13 +55,14 @@ fn attention(g: &mut GraphBuilder<'_>, name: &str, x: ValueId, d: i64, group: i6
         heads(g, k, 2, width),
         heads(g, v, 2, width),
     );
+    let (q, k) = (turn(g, q), turn(g, k));
     let (batch, len) = (Dim::runtime("batch"), Dim::runtime("tokens"));
     let grouped = [batch, Dim::fixed(2), Dim::fixed(group), len, Dim::fixed(width)];
     let q = g.reshape(q, Shape(grouped.to_vec())).unwrap();
     let s = g.contract("bkgtc,bksc->bkgts", q, k).unwrap();
     let scale = g.scalar(1.0 / (width as f32).sqrt()).unwrap();
     let s = g.mul(s, scale).unwrap();
-    let p = g.named(format!("{name}.p")).softmax(s, None).unwrap();
+    let p = g.named(format!("{name}.p")).softmax(s, mask).unwrap();
     let o = g
         .named(format!("{name}.o"))
         .contract("bkgts,bksc->btkgc", p, v)
@@ -193,4 +208,159 @@ fn a_softmax_over_many_positions_is_normalised_before() {
         7,
         0.1,
     );
+}
+
+fn rope(layout: RopeLayout, rotary: u64) -> impl Fn(&mut GraphBuilder<'_>, ValueId) -> ValueId {
+    move |g, x| {
+        let rope = Rope {
+            axis: 2,
+            start: Dim::fixed(3),
+            rotary,
+            layout,
+            freq: (Formula::x() * -0.7).exp(),
+            scale: 1.0,
+            bits: 0,
+        };
+        g.rope(rope, x).unwrap()
+    }
+}
+
+#[test]
+fn rotary_embeddings_of_both_layouts_in_part_and_whole() {
+    for (seed, layout, rotary) in [
+        (11, RopeLayout::Half, 6),
+        (12, RopeLayout::Half, 4),
+        (13, RopeLayout::Interleaved, 6),
+        (14, RopeLayout::Interleaved, 2),
+    ] {
+        let made = checked(
+            module(|g| {
+                let x = g.input("x", Visibility::Public, tokens(&[10]));
+                let y = masked_attention(g, "attn", x, 10, [1, 6], None, &rope(layout, rotary));
+                g.output("y", y, Visibility::Public);
+            }),
+            seed,
+            0.06,
+        );
+        // Queries and keys turn by the same constants.
+        assert_eq!(made.circuit.constants.len(), 3);
+    }
+}
+
+#[test]
+fn causal_masks_windows_and_padding() {
+    for (seed, window, padded) in [(21, None, false), (22, Some(3), false), (23, None, true)] {
+        checked(
+            module(|g| {
+                let x = g.input("x", Visibility::Public, tokens(&[10]));
+                let len = Dim::runtime("tokens");
+                let mut mask = g.causal_mask(len.clone(), len.clone(), 0i64, window).unwrap();
+                if padded {
+                    let lead = Shape(vec![Dim::runtime("batch"), len.clone()]);
+                    let keep = g.input("keep", Visibility::Public, Type::mask(lead));
+                    let ones = [Dim::runtime("batch"), Dim::fixed(1), Dim::fixed(1), Dim::fixed(1), len];
+                    let keep = g.reshape(keep, Shape(ones.to_vec())).unwrap();
+                    mask = g.binary(BinaryOp::And, keep, mask).unwrap();
+                }
+                let y = masked_attention(g, "attn", x, 10, [2, 3], Some(mask), &|_, x| x);
+                g.output("y", y, Visibility::Public);
+            }),
+            seed,
+            0.06,
+        );
+    }
+}
+
+#[test]
+fn tokens_positions_and_a_tied_head() {
+    let made = checked(
+        module(|g| {
+            let lead = Shape(vec![Dim::runtime("batch"), Dim::runtime("tokens")]);
+            let ids = g.input("ids", Visibility::Public, Type::index(23, lead));
+            let rows = weight(g, "rows", &[23, 12]);
+            let places = weight(g, "places", &[16, 12]);
+            let x = g.embedding(rows, ids).unwrap();
+            let at = g.iota(Dim::runtime("tokens"), 2i64, 16).unwrap();
+            let at = g.embedding(places, at).unwrap();
+            let x = g.add(x, at).unwrap();
+            let mask = g
+                .causal_mask(Dim::runtime("tokens"), Dim::runtime("tokens"), 0i64, None)
+                .unwrap();
+            let gain = weight(g, "gain", &[12]);
+            let h = g.named("norm").rms_norm(1e-5, x, Some(gain)).unwrap();
+            let f = masked_attention(g, "attn", h, 12, [2, 4], Some(mask), &rope(RopeLayout::Half, 4));
+            let x = g.named("stream").add(x, f).unwrap();
+            let h = g.named("last").rms_norm(1e-5, x, None).unwrap();
+            let y = g.named("logits").contract("bti,vi->btv", h, rows).unwrap();
+            g.output("y", y, Visibility::Public);
+        }),
+        31,
+        0.06,
+    );
+    let rows = made.circuit.weights.iter().filter(|w| w.name.starts_with("rows"));
+    assert_eq!(rows.count(), 1, "{}", made.quantised);
+}
+
+fn refused(module: Module) -> String {
+    compile(module, &QuantPlan::default(), &CompileOptions::default())
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn what_has_no_circuit_is_refused_with_what_to_do() {
+    let state = module(|g| {
+        let x = g.input("x", Visibility::Public, tokens(&[4]));
+        let shape = Shape(vec![Dim::runtime("batch"), Dim::runtime("past"), Dim::fixed(4)]);
+        g.module_mut().declare_dim("past", 0, 8);
+        g.declare_state("cache", Type::real(shape), 1, Visibility::Private);
+        let y = g.state_append("cache", x).unwrap();
+        g.output("y", y, Visibility::Public);
+    });
+    let error = refused(state);
+    assert!(error.contains("'cache'") && error.contains("past = none"), "{error}");
+
+    let private = module(|g| {
+        let lead = Shape(vec![Dim::runtime("batch"), Dim::runtime("tokens")]);
+        let ids = g.input("ids", Visibility::Private, Type::index(23, lead));
+        let rows = weight(g, "rows", &[23, 4]);
+        let y = g.embedding(rows, ids).unwrap();
+        g.output("y", y, Visibility::Public);
+    });
+    let error = refused(private);
+    assert!(error.contains("'ids'") && error.contains("public"), "{error}");
+
+    let choice = module(|g| {
+        let x = g.input("x", Visibility::Public, tokens(&[4]));
+        let y = g.input("y", Visibility::Public, tokens(&[4]));
+        let keep = g.input("keep", Visibility::Public, Type::mask(tokens(&[4]).shape));
+        let z = g.choose(keep, x, y).unwrap();
+        g.output("z", z, Visibility::Public);
+    });
+    let error = refused(choice);
+    assert!(error.contains("where") && error.contains("mask"), "{error}");
+}
+
+#[test]
+fn annotated_bits_and_clamps_are_honoured() {
+    let model = || {
+        module(|g| {
+            let x = g.input("x", Visibility::Public, tokens(&[6]));
+            let h = project(g, "fc", x, 6, 6);
+            let h = g.named("act").table("tanh", Formula::x().tanh(), h).unwrap();
+            let y = project(g, "head", h, 6, 3);
+            g.output("y", y, Visibility::Public);
+        })
+    };
+    let mut plan = QuantPlan::default();
+    plan.asked.value_bits.insert("main.act".into(), 12);
+    plan.asked.weight_bits.insert("fc".into(), 5);
+    plan.asked.clamp.insert("main.x".into());
+    let made = compile(model(), &plan, &CompileOptions::default()).unwrap();
+    let entry = &made.quantised.entries["main"];
+    let act = entry.ty(entry.find("act").unwrap()).elem.int().unwrap();
+    assert_eq!(act.max_abs(), 2047);
+    let bits = |name: &str| made.circuit.weights.iter().find(|w| w.name == name).map(|w| w.bits);
+    assert_eq!((bits("fc"), bits("head")), (Some(5), Some(8)));
+    assert!(made.circuit.entries[0].inputs[0].clamp);
 }

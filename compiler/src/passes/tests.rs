@@ -164,6 +164,7 @@ fn snapshots_of_the_real_stage() {
         "fold_norm",
         snapshot(CNN, &["canonicalise", "constant-fold", "dce", "fold-norm"])
     );
+    insta::assert_snapshot!("expand_norm", snapshot(DECODER, &["expand-norm"]));
     insta::assert_snapshot!("lookup_fuse", snapshot(CNN, &["dce", "lookup-fuse"]));
     insta::assert_snapshot!("block_detect", snapshot(BLOCKS, &["block-detect"]));
     insta::assert_snapshot!("prepare", snapshot(CNN, pipeline::PREPARE));
@@ -185,6 +186,8 @@ fn snapshots_of_the_quantised_stage() {
         "commitment_placement",
         tables_last(snapshot(PRODUCTS, &["commitment-placement"]))
     );
+    let all: Vec<&str> = pipeline::PREPARE.iter().chain(pipeline::QUANTISE).copied().collect();
+    insta::assert_snapshot!("quantise_decoder", tables_last(snapshot(DECODER, &all)));
     insta::assert_snapshot!("layering", snapshot(BRANCHES, &["layering"]));
 }
 
@@ -221,6 +224,41 @@ entry "main" {
   %p2: real[3, 2] = contract(%h1, %a2) {einsum = "bi,oi->bo"}
   %h2: real[3, 2] = add(%h1, %p2)
   output %h2 public "y"
+}
+"#;
+
+/// Tokens, a norm whose gain folds, rotary embedding, masked attention, a norm with gain and bias, a tied head.
+const DECODER: &str = r#"module "m" real
+
+dim tokens: 1..8
+
+weight @rows: real[10, 4] committed = tensor("rows", [10, 4])
+weight @gain: real[4] committed = tensor("gain", [4])
+weight @bias: real[4] committed = tensor("bias", [4])
+weight @q: real[4, 4] committed = tensor("q", [4, 4])
+weight @k: real[4, 4] committed = tensor("k", [4, 4])
+
+entry "main" {
+  input %ids: index<10>[tokens] public "ids"
+  %rows: real[10, 4] = weight() {name = @rows}
+  %gain: real[4] = weight() {name = @gain}
+  %bias: real[4] = weight() {name = @bias}
+  %wq: real[4, 4] = weight() {name = @q}
+  %wk: real[4, 4] = weight() {name = @k}
+  %x: real[tokens, 4] = embedding(%rows, %ids)
+  %h: real[tokens, 4] = rms_norm(%x, %gain) {eps = 0x1p-20}
+  %q: real[tokens, 4] = contract(%h, %wq) {einsum = "ti,oi->to"}
+  %k: real[tokens, 4] = contract(%h, %wk) {einsum = "ti,oi->to"}
+  %qr: real[tokens, 4] = rope(%q) {axis = 0, start = 0, rotary = 4, layout = half, freq = fn exp(neg(x)), scale = 0x1p0, bits = 0}
+  %s: real[tokens, tokens] = contract(%qr, %k) {einsum = "tc,sc->ts"}
+  %seen: mask[tokens, tokens] = causal_mask() {rows = tokens, cols = tokens, offset = 0}
+  %p: real[tokens, tokens] = softmax(%s, %seen)
+  %o: real[tokens, 4] = contract(%p, %k) {einsum = "ts,sc->tc"}
+  %y: real[tokens, 4] = add(%x, %o)
+  %n: real[tokens, 4] = layer_norm(%y, %gain, %bias) {eps = 0x1p-20}
+  %z: real[tokens, 4] = add(%n, %x)
+  %logits: real[tokens, 10] = contract(%z, %rows) {einsum = "ti,vi->tv"}
+  output %logits public "logits"
 }
 "#;
 

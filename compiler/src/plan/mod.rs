@@ -25,9 +25,9 @@ pub const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuantConfig {
-    /// Bits of activations, sign included: 2 to 12. Integers lie within ±(2^(bits-1) - 1).
+    /// Bits of activations, sign included: 2 to 16. Integers lie within ±(2^(bits-1) - 1).
     pub activation_bits: u32,
-    /// Bits of weights of products, sign included: 2 to 14.
+    /// Bits of weights of products, sign included: 2 to 16.
     pub weight_bits: u32,
     /// Greatest number of index bits of a table: 4 to 16. Fewer make small proofs, more make finer functions.
     pub table_bits: u32,
@@ -188,11 +188,11 @@ impl QuantPlan {
             })
         };
         let c = &self.config;
-        if !(2..=12).contains(&c.activation_bits) {
-            return bad("activation_bits", c.activation_bits.to_string(), "2 to 12");
+        if !(2..=16).contains(&c.activation_bits) {
+            return bad("activation_bits", c.activation_bits.to_string(), "2 to 16");
         }
-        if !(2..=14).contains(&c.weight_bits) {
-            return bad("weight_bits", c.weight_bits.to_string(), "2 to 14");
+        if !(2..=16).contains(&c.weight_bits) {
+            return bad("weight_bits", c.weight_bits.to_string(), "2 to 16");
         }
         if !(4..=16).contains(&c.table_bits) {
             return bad("table_bits", c.table_bits.to_string(), "4 to 16");

@@ -1,8 +1,9 @@
 //! The `.mlc` files of the repository: they compile, to this graph, and are formatted.
 
 use crate::common::{check_text, rendered};
+use mlc_compiler::plan::QuantPlan;
 use mlc_compiler::syntax::FileId;
-use mlc_compiler::{Config, fmt};
+use mlc_compiler::{CompileOptions, Config, compile, fmt};
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -47,4 +48,20 @@ fn the_examples_compile() {
         let result = check_text(&text, &Config::default());
         assert!(result.module.is_some(), "{}:\n{}", path.display(), rendered(&result));
     }
+}
+
+#[test]
+fn the_llama_example_without_a_cache_is_a_circuit() {
+    let compiled = |file: &str| {
+        let text = std::fs::read_to_string(root().join("examples/llama_block").join(file)).unwrap();
+        let module = check_text(&text, &Config::default()).module.unwrap();
+        compile(module, &QuantPlan::default(), &CompileOptions::default())
+    };
+    let made = compiled("prefill.mlc").unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(made.circuit.constants.len(), 3);
+    // The embedding and the head are one weight.
+    let rows = made.circuit.weights.iter().filter(|w| w.outer == [128]).count();
+    assert_eq!(rows, 1);
+    let error = compiled("model.mlc").unwrap_err().to_string();
+    assert!(error.contains("state"), "{error}");
 }

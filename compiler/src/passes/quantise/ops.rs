@@ -112,6 +112,10 @@ impl Quantiser<'_, '_> {
                 Ok(self.g.named(name).push(node.op.clone(), &parts)?)
             }
             Op::BatchNorm { .. } => Err(place.fail("a batch norm is folded into weights first (pass fold-norm)")),
+            Op::Where => {
+                Err(place
+                    .fail("a choice by a mask has no integer program; mask the softmax instead: `softmax(x, mask)`"))
+            }
             _ => Err(place.fail("this operation has no integer program yet")),
         }
     }
