@@ -22,6 +22,7 @@ pub fn fold_norm(mut module: Module) -> Result<Module, PassError> {
         .iter()
         .map(|(name, entry)| (name.clone(), linear_uses(entry)))
         .collect();
+    let embedded = embedded(&module);
     rewrite(&mut module, &mut |rewriter, node| {
         let Some(result) = node.results.first().copied() else {
             return Ok(Rewrite::Keep(node));
@@ -30,6 +31,7 @@ pub fn fold_norm(mut module: Module) -> Result<Module, PassError> {
             name: rewriter.entry.value(result).name.clone(),
             span: node.span.clone(),
             linear: linear.get(&rewriter.entry_name),
+            embedded: &embedded,
             rewriter,
         };
         let made = fold.node(&node)?;
@@ -37,6 +39,21 @@ pub fn fold_norm(mut module: Module) -> Result<Module, PassError> {
     })?;
     forget_unused(&mut module);
     Ok(module)
+}
+
+/// Names of the weights whose rows are looked up.
+fn embedded(module: &Module) -> BTreeSet<String> {
+    let mut out = BTreeSet::new();
+    for entry in module.entries.values() {
+        let nodes = entry.all_nodes();
+        for rows in nodes.iter().filter(|n| n.op == Op::Embedding).map(|n| n.operands[0]) {
+            let named = nodes.iter().find(|n| n.results.contains(&rows));
+            if let Some(Op::Weight(name)) = named.map(|n| &n.op) {
+                out.insert(name.clone());
+            }
+        }
+    }
+    out
 }
 
 /// For every value the axis along which each contraction with a weight sums it, where it sums over one.
@@ -72,6 +89,8 @@ struct Fold<'r, 'm> {
     rewriter: &'r mut Rewriter<'m>,
     /// Of every value, the axes along which weights contract it, use by use.
     linear: Option<&'r BTreeMap<ValueId, Vec<usize>>>,
+    /// Weights whose rows are looked up: a head that is tied to one stays that weight.
+    embedded: &'r BTreeSet<String>,
     name: String,
     span: Option<mlc_ir::Span>,
 }
@@ -268,6 +287,9 @@ impl Fold<'_, '_> {
         let labels = [einsum.lhs(), einsum.rhs()];
         for i in 0..2 {
             let (x, w) = (node.operands[i], node.operands[1 - i]);
+            if self.is_embedded(w) {
+                continue;
+            }
             let Some(producer) = self.rewriter.definition(x).cloned() else {
                 continue;
             };
@@ -310,6 +332,9 @@ impl Fold<'_, '_> {
         let labels = [einsum.lhs(), einsum.rhs()];
         for i in 0..2 {
             let (x, w) = (node.operands[i], node.operands[1 - i]);
+            if self.is_embedded(w) {
+                continue;
+            }
             let Some(producer) = self.rewriter.definition(x).cloned() else {
                 continue;
             };
@@ -352,6 +377,11 @@ impl Fold<'_, '_> {
             return self.add(linear, &bias).map(Some);
         }
         Ok(None)
+    }
+
+    fn is_embedded(&self, id: ValueId) -> bool {
+        let node = self.rewriter.definition(id);
+        node.is_some_and(|n| matches!(&n.op, Op::Weight(name) if self.embedded.contains(name)))
     }
 
     /// True where every use of `x` is a contraction with a weight along `axis`. Values made by this pass have one use.

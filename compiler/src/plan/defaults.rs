@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use mlc_ir::{BinaryOp, Dim, Entry, Formula, Literal, Module, Op, ReduceKind, Region, Shape, ValueId};
 
 use super::{QuantPlan, ValueRange};
+use crate::passes::expand_norm::INVERSE_ROOT;
 
 /// Number of samples of a formula over its argument's range.
 const SAMPLES: u32 = 1024;
@@ -58,6 +59,7 @@ pub fn default_ranges(
         entry_name,
         plan,
         weights: BTreeMap::new(),
+        roots: BTreeMap::new(),
         out: BTreeMap::new(),
     };
     let [lo, hi] = plan.config.input_range;
@@ -74,6 +76,8 @@ struct Ranges<'a> {
     entry_name: &'a str,
     plan: &'a QuantPlan,
     weights: BTreeMap<ValueId, &'a str>,
+    /// Inverse roots of sums of squares: of which value, and of how many squares.
+    roots: BTreeMap<ValueId, (ValueId, f64)>,
     out: BTreeMap<ValueId, ValueRange>,
 }
 
@@ -120,9 +124,25 @@ impl<'a> Ranges<'a> {
             if let Op::Weight(name) = &node.op {
                 self.weights.insert(id, name);
             }
+            self.note_root(&node.op, &node.operands, id);
             let derived = self.derive(&node.op, &node.operands, &self.entry.ty(id).shape);
             self.set(id, derived);
         }
+    }
+
+    /// Follows a sum of squares through its inverse root and views of that.
+    fn note_root(&mut self, op: &Op, operands: &[ValueId], id: ValueId) {
+        let root = match op {
+            Op::Contract(einsum) if operands[0] == operands[1] => {
+                let dims = einsum.lhs().char_indices().filter(|(_, c)| !einsum.out().contains(*c));
+                let count = self.numel(dims.map(|(i, _)| self.entry.ty(operands[0]).shape.0[i].clone()));
+                Some((operands[0], count))
+            }
+            Op::Table { name, .. } if name == INVERSE_ROOT => self.roots.get(&operands[0]).copied(),
+            Op::Reshape(_) => self.roots.get(&operands[0]).copied(),
+            _ => None,
+        };
+        self.roots.extend(root.map(|root| (id, root)));
     }
 
     fn derive(&self, op: &Op, operands: &[ValueId], shape: &Shape) -> ValueRange {
@@ -136,6 +156,11 @@ impl<'a> Ranges<'a> {
                 .data
                 .iter()
                 .fold(range(0.0, 0.0), |r, v| hull(r, range(f64::from(*v), f64::from(*v)))),
+            // No element of a row is greater than the root of the sum of its squares.
+            Op::Binary(BinaryOp::Mul) if self.roots.get(&operands[1]).is_some_and(|(of, _)| *of == operands[0]) => {
+                let m = libm::sqrt(self.roots[&operands[1]].1);
+                range(-m, m)
+            }
             Op::Binary(op) => binary(*op, x(0), x(1)),
             Op::Table { formula, .. } => image(formula, x(0)),
             Op::Contract(einsum) => {

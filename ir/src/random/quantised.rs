@@ -185,6 +185,7 @@ impl Maker<'_> {
         let mean = self.try_push(Op::Binary(BinaryOp::Mul), &[mixed, recip]);
         self.settle(mean);
         self.settle(Some(mixed));
+        self.settle(Some(distance));
         Some(())
     }
 
