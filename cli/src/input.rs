@@ -112,8 +112,8 @@ impl Bound {
     pub(crate) fn integers(&self, entry: &Entry) -> Result<Vec<Vec<i32>>, CliError> {
         let each = (0u16..).zip(&entry.inputs).zip(&self.tensors);
         each.map(|((i, input), t)| {
-            let integers = inputs::quantise(input, &t.data)
-                .map_err(|e| CliError::refused(format!("`{}`: {e}", self.file)))?;
+            let integers =
+                inputs::quantise(input, &t.data).map_err(|e| CliError::refused(format!("`{}`: {e}", self.file)))?;
             let hides = entry
                 .sites
                 .iter()
