@@ -7,7 +7,11 @@
 //! - **channels**: what is committed per table after the claims are known: a multiplicity vector (for sites checked
 //!   cell by cell), and for each column that is read a pushforward vector of extension elements.
 
-use alloc::{collections::BTreeSet, string::String, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::String,
+    vec::Vec,
+};
 
 use crate::{
     Access, AxisMap, BlockLayout, Circuit, Entry, Equation, FormSource, Len, Operand, Outer, Read, SiteRef, Source,
@@ -304,12 +308,17 @@ impl Circuit {
         }
 
         // Channels, in the order of the tables (largest first), so that every vector is aligned.
-        let read = columns_read(entry);
+        let table_of: BTreeMap<SiteRef, u16> = sites.iter().map(|s| (s.site, s.table)).collect();
+        let counted: BTreeSet<u16> = sites.iter().filter(|s| s.ranged).map(|s| s.table).collect();
+        let read: BTreeSet<(u16, u8)> = columns_read(entry)
+            .into_iter()
+            .filter_map(|(site, column)| Some((*table_of.get(&site)?, column)))
+            .collect();
         let (mut channels, mut channel_cells, mut column_cells) = (Vec::new(), 0, 0);
         for &(table, _) in &tables {
             let rows = self.tables[table as usize].rows();
             let mut theta = 0;
-            if sites.iter().any(|s| s.table == table && s.ranged) {
+            if counted.contains(&table) {
                 channels.push(Channel {
                     table,
                     kind: ChannelKind::Multiplicity,
@@ -320,12 +329,7 @@ impl Circuit {
                 channel_cells += rows;
                 theta += 1;
             }
-            let columns: BTreeSet<u8> = read
-                .iter()
-                .filter(|(site, _)| sites.iter().any(|s| s.site == *site && s.table == table))
-                .map(|r| r.1)
-                .collect();
-            for column in columns {
+            for &(_, column) in read.range((table, 0)..=(table, u8::MAX)) {
                 let kind = ChannelKind::Column(column);
                 channels.push(Channel {
                     table,
@@ -403,7 +407,12 @@ impl<'c> Instance<'c> {
                             spend(&e.name, work, public)?;
                         }
                     }
-                    Operand::Weight { outer, .. } => {
+                    Operand::Weight { weight, outer } => {
+                        // A claim on a weight holds a table for each of its axes until the opening, whatever part of
+                        // them is used: memory counts more than time.
+                        let axes = &self.circuit.weights[*weight as usize].outer;
+                        let held = axes.iter().fold(0usize, |sum, &n| sum.saturating_add(16 * n as usize));
+                        spend(&e.name, held, true)?;
                         for o in outer {
                             if let Outer::Selected { input, .. } = o {
                                 spend(&e.name, self.inputs[*input as usize].iter().product(), true)?;

@@ -10,8 +10,8 @@
 //!   no other digit of the equation is read or compared;
 //! - every virtual site is ranged, or read as a whole (its index bounds cells that have no table of their own);
 //! - a cell without table occurs only as the subtrahend of a maximum. The subtrahend is the last digit of its
-//!   equation, the maximum's own table is no larger than the site's, and a subtrahend that is itself a maximum is
-//!   ranged; so minuend and index bound it;
+//!   equation, the maximum's own table is no larger than the site's, and a subtrahend that is itself a maximum, or a
+//!   private input, is ranged; so minuend and index bound it;
 //! - where the lookups of a maximum's site influence more than their own count of attained maxima (softmax, in which the
 //!   maximum itself is not read), the maximum is ranged ([`maximum_checked`]);
 //! - a mask keeps hidden positions apart from visible ones ([`masks_apart`]);
@@ -21,7 +21,9 @@ use alloc::{collections::BTreeSet, vec::Vec};
 
 use super::CheckError;
 use super::bounds::{Ranges, below};
-use crate::{Access, AxisMap, Circuit, Entry, Equation, Left, Len, Operand, Read, SiteRef, Source, Step, VirtualSite};
+use crate::{
+    Access, AxisMap, Circuit, Entry, Equation, InputKind, Left, Len, Operand, Read, SiteRef, Source, Step, VirtualSite,
+};
 
 /// Checks every entry.
 pub fn check(c: &Circuit) -> Result<(), CheckError> {
@@ -70,9 +72,11 @@ fn entry(c: &Circuit, e: &Entry, ranges: &Ranges) -> Result<(), CheckError> {
             .sites
             .iter()
             .any(|v| v.compared().is_some_and(|[m, _]| m == subtrahend));
+        // No equation determines a private input: only its own table bounds it.
+        let private = (e.inputs.iter()).any(|i| i.kind == InputKind::Private { segment: subtrahend });
         if !fits
             || !last
-            || (is_maximum && !e.segments[subtrahend as usize].ranged)
+            || ((is_maximum || private) && !e.segments[subtrahend as usize].ranged)
             || !masks_apart(c, e, ranges, s)
             || !maximum_checked(c, e, i as u16)
         {

@@ -331,3 +331,50 @@ fn costly_instances_are_refused() {
     assert!(good().instantiate(0, &[9]).is_err());
     assert!(good().instantiate(1, &[1]).is_err());
 }
+
+/// Nothing but its own table keeps a private input that is only compared within its range.
+#[test]
+fn a_private_input_that_is_compared_is_ranged() {
+    let with = |ranged: bool| {
+        let mut c = good();
+        let e = &mut c.entries[0];
+        let id = e.segments.len() as u16;
+        e.segments[0] = segment("t", Some(0), true);
+        e.segments.push(segment("hidden", Some(0), ranged));
+        e.inputs.push(PublicInput {
+            name: "hidden".into(),
+            axes: vec![Len::fixed(4)],
+            scale: 1.0,
+            lo: -128,
+            hi: 127,
+            kind: InputKind::Private { segment: id },
+            clamp: false,
+        });
+        e.sites[0].index[1].source = FormSource::Segment(id);
+        c
+    };
+    check(&with(true)).unwrap();
+    assert!(matches!(check(&with(false)), Err(CheckError::Uncovered { .. })));
+}
+
+/// Each product holds tables of its weight's axes while a proof is verified.
+#[test]
+fn many_products_of_a_long_weight_are_refused() {
+    let mut c = good();
+    c.weights[0].outer[0] = 1 << 21;
+    c.weights[0].row_len = 2;
+    assert!(c.instantiate(0, &[1]).is_ok());
+    let product = c.entries[0]
+        .equations
+        .iter()
+        .find_map(|q| q.products.first())
+        .unwrap()
+        .clone();
+    let equation = c.entries[0]
+        .equations
+        .iter_mut()
+        .find(|q| !q.products.is_empty())
+        .unwrap();
+    equation.products.extend(vec![product; 40]);
+    assert!(c.instantiate(0, &[1]).is_err());
+}
