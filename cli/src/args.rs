@@ -17,7 +17,8 @@ use crate::ui::Format;
     arg_required_else_help = true
 )]
 #[command(after_help = "\
-A MODEL is a directory with an mlc.toml, a .mlc file, an .onnx file, or a compiled circuit.
+A MODEL is a directory with an mlc.toml or of a HuggingFace model, a .mlc file, an .onnx file, or a
+compiled circuit.
 
 Example:
   mlc new digits-like && mlc prove digits-like

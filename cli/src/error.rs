@@ -91,6 +91,14 @@ impl CliError {
         }
     }
 
+    /// A directory that is no model.
+    pub(crate) fn checkpoint(error: mlc_import::checkpoint::CheckpointError) -> Self {
+        match error {
+            mlc_import::checkpoint::CheckpointError::Read { path, why } => CliError::Read { path, why },
+            other => CliError::refused(other),
+        }
+    }
+
     /// A file that cannot be read.
     pub(crate) fn read(path: &Path, why: impl ToString) -> Self {
         CliError::Read {

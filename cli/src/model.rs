@@ -1,13 +1,16 @@
 //! A checked module of the real stage, with its weights.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use mlc_compiler::{CheckResult, Config, QuantHint};
+use mlc_import::checkpoint;
 use mlc_import::{Options, import_file};
 use mlc_ir::{Entry, Module};
 
 use crate::error::{CliError, Diagnosed};
+use crate::files;
 use crate::host::Files;
+use crate::huggingface;
 use crate::project::{Project, Source};
 use crate::weights::Weights;
 
@@ -43,6 +46,7 @@ impl Model {
                     warnings: None,
                 }
             }
+            Source::HuggingFace(dir) => Self::huggingface(project, dir)?,
             Source::Circuit(path) => {
                 return Err(CliError::Usage(format!(
                     "`{}` is a compiled circuit, and this command reads the model it was compiled from: give the .mlc or \
@@ -65,11 +69,22 @@ impl Model {
             None => Weights::None,
         };
         let checked = check(project, &weights)?;
+        Self::of(project, checked, weights)
+    }
+
+    fn huggingface(project: &Project, dir: &Path) -> Result<Self, CliError> {
+        let opened = huggingface::open(project, dir)?;
+        let checked = opened.check(project, dir, values(project)?)?;
+        Self::of(project, checked, opened.weights)
+    }
+
+    fn of(project: &Project, checked: CheckResult, weights: Weights) -> Result<Self, CliError> {
+        let file = project.weight_file();
         if checked.has_errors() {
             return Err(CliError::Source(Box::new(Diagnosed {
                 diagnostics: checked.diagnostics,
                 sources: checked.sources,
-                weights: project.weights.clone(),
+                weights: file,
             })));
         }
         let Some(module) = checked.module else {
@@ -86,7 +101,7 @@ impl Model {
         let warnings = (!checked.diagnostics.is_empty()).then_some(Diagnosed {
             diagnostics: checked.diagnostics,
             sources: checked.sources,
-            weights: project.weights.clone(),
+            weights: file,
         });
         Ok(Model {
             module,
@@ -115,8 +130,19 @@ pub(crate) fn check(project: &Project, weights: &Weights) -> Result<CheckResult,
         .unwrap_or_default();
     let mut config = Config {
         weights: weights.shapes(),
-        ..Config::default()
+        ..values(project)?
     };
+    let beside = root.join(checkpoint::CONFIG);
+    if beside.is_file() {
+        let text = files::read_text(&beside)?;
+        config.file = Some(serde_json::from_str(&text).map_err(|e| CliError::read(&beside, format!("not JSON: {e}")))?);
+    }
+    Ok(mlc_compiler::check(&Files { root }, &name, &config))
+}
+
+/// The values that settings and command line give.
+fn values(project: &Project) -> Result<Config, CliError> {
+    let mut config = Config::default();
     for (key, value) in &project.manifest.config {
         let value = serde_json::to_value(value).map_err(CliError::refused)?;
         config.values.insert(key.clone(), value);
@@ -124,7 +150,7 @@ pub(crate) fn check(project: &Project, weights: &Weights) -> Result<CheckResult,
     for (key, text) in &project.set {
         config.set(key, text);
     }
-    Ok(mlc_compiler::check(&Files { root }, &name, &config))
+    Ok(config)
 }
 
 pub(crate) fn entry_name(module: &Module, asked: Option<&str>) -> Result<String, CliError> {

@@ -19,7 +19,8 @@ use crate::error::CliError;
 use crate::files;
 use crate::input::{self, Bound};
 use crate::model::{self, Model};
-use crate::project::Project;
+use crate::project::{Project, Source};
+use crate::prompt::{self, Prompts};
 use crate::weights::Weights;
 
 /// A model with its circuit.
@@ -40,11 +41,23 @@ pub(crate) fn samples(project: &Project, model: &Model) -> Result<Vec<Bound>, Cl
     for path in &model.calibration {
         out.extend(read_input(project, model, path)?);
     }
+    if by_default(project, model) {
+        out = Prompts::open(&project.root, &model.module, &model.entry)?.samples();
+    }
     Ok(out)
+}
+
+/// Whether a model is calibrated on the built-in texts: one that reads text, of which no sample inputs are named.
+fn by_default(project: &Project, model: &Model) -> bool {
+    let reads_text = matches!(project.source, Source::HuggingFace(_)) && project.root.join(prompt::TOKENIZER).is_file();
+    reads_text && model.calibration.is_empty()
 }
 
 /// Reads an input file for the model's entry; one part for every run that it takes.
 pub(crate) fn read_input(project: &Project, model: &Model, path: &Path) -> Result<Vec<Bound>, CliError> {
+    if path.extension().is_some_and(|e| e == "txt") {
+        return Prompts::open(&project.root, &model.module, &model.entry)?.lines(&files::read_text(path)?);
+    }
     let declared = input::declared(&model.module, &model.entry);
     let names: Vec<&str> = declared.iter().map(|d| d.name.as_str()).collect();
     let given = input::read(path, &names, &project.manifest)?;
@@ -55,10 +68,12 @@ pub(crate) fn read_input(project: &Project, model: &Model, path: &Path) -> Resul
         .dims
         .iter()
         .find(|(name, range)| bound.dims.get(*name).is_some_and(|v| *v as u64 > range.max));
-    Ok(match batch {
+    let runs = match batch {
         Some((name, range)) => input::chunks(&declared, bound, name, range.max),
         None => vec![bound],
-    })
+    };
+    runs.iter().try_for_each(|bound| prompt::fits(&model.module, bound))?;
+    Ok(runs)
 }
 
 /// The plan that settings and source ask for: one that was written, else one calibrated on the data, else defaults.
@@ -91,6 +106,11 @@ pub(crate) fn plan(project: &Project, model: &Model) -> Result<QuantPlan, CliErr
     for path in &model.calibration {
         parts.push(files::read(path)?);
     }
+    let tokenizer = project.root.join(prompt::TOKENIZER);
+    if tokenizer.is_file() {
+        parts.push(files::read(&tokenizer)?);
+        parts.push(prompt::SAMPLES.as_bytes().to_vec());
+    }
     let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
     let cached = Cache::of(&project.root)
         .path("plans", &hash(&parts))?
@@ -118,7 +138,8 @@ fn set(to: &mut u32, value: Option<u32>) {
 
 /// What `mlc compile` writes of a compiled model.
 pub(crate) fn artefact(project: &Project, model: &Model, compiled: &Compiled) -> Artefact {
-    let name = project.weight_file().and_then(Path::file_name);
+    let file = project.weight_file();
+    let name = file.as_deref().and_then(Path::file_name);
     Artefact {
         module: model.module.clone(),
         circuit: compiled.circuit.clone(),

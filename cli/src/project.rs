@@ -1,6 +1,7 @@
 //! What a MODEL argument means, and the settings of `mlc.toml`.
 //!
-//! A directory has an `mlc.toml`, which names source, weights and defaults. A `.mlc` or `.onnx` file, or a compiled circuit,
+//! A directory has an `mlc.toml`, which names source, weights and defaults, or is that of a HuggingFace model, with a
+//! `config.json`. A `.mlc` or `.onnx` file, or a compiled circuit,
 //! stands for itself: its weights are the safetensors of the same name, and an `mlc.toml` beside it gives input settings,
 //! calibration data and the default input.
 
@@ -10,6 +11,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use mlc_compiler::artefact;
+use mlc_import::checkpoint::{self, Checkpoint};
 use serde::Deserialize;
 
 use crate::error::CliError;
@@ -115,6 +117,8 @@ pub(crate) enum Source {
     Mlc(PathBuf),
     /// An ONNX file.
     Onnx(PathBuf),
+    /// A HuggingFace directory.
+    HuggingFace(PathBuf),
     /// What `mlc compile` wrote; by its extension or its first bytes.
     Circuit(PathBuf),
 }
@@ -128,7 +132,7 @@ impl Source {
             _ if begins_with(path, artefact::MAGIC) => Ok(Source::Circuit(path.to_owned())),
             _ if !path.exists() => Err(CliError::read(path, "no such file or directory")),
             _ => Err(CliError::Usage(format!(
-                "`{}` is no model: give a directory with an {MANIFEST}, a .mlc file, an .onnx file, or a circuit that \
+                "`{}` is no model: give a directory with an {MANIFEST} or a config.json, a .mlc file, an .onnx file, or a circuit that \
                  `mlc compile` wrote",
                 path.display()
             ))),
@@ -138,7 +142,7 @@ impl Source {
     /// Its path.
     pub(crate) fn path(&self) -> &Path {
         match self {
-            Source::Mlc(path) | Source::Onnx(path) | Source::Circuit(path) => path,
+            Source::Mlc(path) | Source::Onnx(path) | Source::HuggingFace(path) | Source::Circuit(path) => path,
         }
     }
 }
@@ -197,14 +201,20 @@ impl Project {
 
     fn directory(root: &Path) -> Result<Self, CliError> {
         let path = root.join(MANIFEST);
+        if !path.exists() && Checkpoint::is_at(root) {
+            return Ok(Self::huggingface(root, Manifest::default()));
+        }
         if !path.exists() {
             return Err(CliError::Usage(format!(
-                "`{}` has no {MANIFEST}: name a .mlc or .onnx file, or make a project with `mlc new NAME`",
+                "`{}` has neither {MANIFEST} nor config.json: name a .mlc or .onnx file, or make a project with `mlc new NAME`",
                 root.display()
             )));
         }
         let manifest = parse(&path)?;
         let Some(model) = &manifest.model else {
+            if Checkpoint::is_at(root) {
+                return Ok(Self::huggingface(root, manifest));
+            }
             return Err(CliError::read(&path, "there is no [model] with a `source`"));
         };
         let file = root.join(&model.source);
@@ -226,10 +236,25 @@ impl Project {
         })
     }
 
+    fn huggingface(root: &Path, manifest: Manifest) -> Self {
+        Project {
+            root: root.to_owned(),
+            source: Source::HuggingFace(root.to_owned()),
+            weights: None,
+            manifest,
+            set: Vec::new(),
+            entry: None,
+        }
+    }
+
     /// The file that the weights are in: safetensors, or the ONNX file itself.
-    pub(crate) fn weight_file(&self) -> Option<&Path> {
+    pub(crate) fn weight_file(&self) -> Option<PathBuf> {
         match (&self.weights, &self.source) {
-            (Some(path), _) | (None, Source::Onnx(path)) => Some(path),
+            (Some(path), _) | (None, Source::Onnx(path)) => Some(path.clone()),
+            (None, Source::HuggingFace(dir)) => {
+                let names = [checkpoint::INDEX, checkpoint::WEIGHTS].map(|name| dir.join(name));
+                names.into_iter().find(|path| path.exists())
+            }
             _ => None,
         }
     }
@@ -263,8 +288,11 @@ fn weights(root: &Path, source: &Source, named: Option<&Path>) -> Result<Option<
             )),
         };
     }
-    let beside = source.path().with_extension("safetensors");
-    Ok((matches!(source, Source::Mlc(_)) && beside.exists()).then_some(beside))
+    if !matches!(source, Source::Mlc(_)) {
+        return Ok(None);
+    }
+    let beside = ["safetensors", "safetensors.index.json"].map(|e| source.path().with_extension(e));
+    Ok(beside.into_iter().find(|path| path.exists()))
 }
 
 fn parse(path: &Path) -> Result<Manifest, CliError> {

@@ -1,14 +1,17 @@
-//! Where a model's weights come from: a safetensors file, the initialisers of an ONNX file, or memory.
+//! Where a model's weights come from: safetensors files, the initialisers of an ONNX file, or memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use blake2::{Blake2s256, Digest};
+use mlc_import::checkpoint::Shards;
 use mlc_import::{Initialisers, Options, import_file};
 use mlc_ir::{RecipeError, TensorF32, WeightSource};
 use mlc_runtime::weights::{FileError, TensorFiles};
+use safetensors::tensor::{TensorView, serialize_to_file};
 
 use crate::error::CliError;
+use crate::files;
 
 /// Weights by name.
 pub(crate) enum Weights {
@@ -16,14 +19,14 @@ pub(crate) enum Weights {
     None,
     /// Tensors in memory.
     Tensors(BTreeMap<String, TensorF32>),
-    /// A safetensors file.
+    /// A safetensors file, or shards of one.
     File(TensorFiles),
     /// Of an ONNX file.
     Onnx(Box<Initialisers>),
 }
 
 impl Weights {
-    /// Maps a safetensors file, or takes the initialisers of an ONNX file.
+    /// Maps a safetensors file or the shards that an index lists, or takes the initialisers of an ONNX file.
     pub(crate) fn open(path: &Path) -> Result<Self, CliError> {
         if path.extension().is_some_and(|e| e == "onnx") {
             return Ok(Weights::Onnx(Box::new(
@@ -32,15 +35,30 @@ impl Weights {
                     .weights,
             )));
         }
-        TensorFiles::open(&[path])
-            .map(Weights::File)
-            .map_err(|e| file_error(path, e))
+        if path.extension().is_some_and(|e| e == "json") {
+            return Self::shards(&Shards::of_index(path).map_err(CliError::checkpoint)?);
+        }
+        TensorFiles::open(&[path]).map(Weights::File).map_err(file_error)
+    }
+
+    /// Maps shards; each tensor must be where the index says.
+    pub(crate) fn shards(shards: &Shards) -> Result<Self, CliError> {
+        let files = TensorFiles::open(&shards.files).map_err(file_error)?;
+        for (tensor, path) in &shards.placed {
+            if files.file_of(tensor) != Some(path.as_path()) {
+                return Err(CliError::refused(format!(
+                    "the index places `{tensor}` in `{}`, which does not have it",
+                    path.display()
+                )));
+            }
+        }
+        Ok(Weights::File(files))
     }
 
     /// The bytes of a safetensors file.
     pub(crate) fn safetensors(path: &Path, bytes: &[u8]) -> Result<Self, CliError> {
         let file = TensorFiles::from_bytes(path, bytes.to_vec());
-        file.map(Weights::File).map_err(|e| file_error(path, e))
+        file.map(Weights::File).map_err(file_error)
     }
 
     /// Name and shape of every tensor, where the compiler may look them up.
@@ -58,7 +76,30 @@ impl Weights {
         }
     }
 
-    /// A digest of all values with their names and shapes.
+    /// Writes all tensors of safetensors files to one file, as they are stored; whole or not at all.
+    pub(crate) fn save(&self, path: &Path) -> Result<(), CliError> {
+        let Weights::File(file) = self else {
+            return Err(CliError::refused("these weights are no safetensors"));
+        };
+        let names: Vec<&str> = file.shapes().map(|(name, _)| name).collect();
+        let mut views = Vec::with_capacity(names.len());
+        for name in names {
+            if let Some((dtype, shape, bytes)) = file.stored(name) {
+                let view = TensorView::new(dtype, shape.to_vec(), bytes).map_err(CliError::refused)?;
+                views.push((name, view));
+            }
+        }
+        let temporary = files::temporary(path);
+        let written = serialize_to_file(views, None, &temporary).map_err(|e| CliError::write(path, e));
+        let renamed = written.and_then(|()| std::fs::rename(&temporary, path).map_err(|e| CliError::write(path, e)));
+        if renamed.is_err() {
+            // What is left of it is of no use to anybody.
+            let _ = std::fs::remove_file(&temporary);
+        }
+        renamed
+    }
+
+    /// A digest of all values with their names and shapes; of files, of their elements as they are stored.
     pub(crate) fn digest(&self) -> Result<[u8; 32], CliError> {
         let names: Vec<&str> = match self {
             Weights::None => Vec::new(),
@@ -68,6 +109,15 @@ impl Weights {
         };
         let mut h = Blake2s256::new();
         for name in names {
+            if let Weights::File(file) = self
+                && let Some((dtype, shape, bytes)) = file.stored(name)
+            {
+                let head = format!("{name} {dtype:?} {shape:?} {}", bytes.len());
+                h.update((head.len() as u64).to_le_bytes());
+                h.update(head);
+                h.update(bytes);
+                continue;
+            }
             let tensor = self.get(name).map_err(CliError::refused)?;
             h.update((name.len() as u64).to_le_bytes());
             h.update(name);
@@ -80,10 +130,10 @@ impl Weights {
     }
 }
 
-fn file_error(path: &Path, error: FileError) -> CliError {
+fn file_error(error: FileError) -> CliError {
     match error {
-        FileError::Io { why, .. } => CliError::read(path, why),
-        FileError::Format { why, .. } => CliError::read(path, format!("not a whole safetensors file: {why}")),
+        FileError::Io { path, why } => CliError::read(&path, why),
+        FileError::Format { path, why } => CliError::read(&path, format!("not a whole safetensors file: {why}")),
         other => CliError::refused(other),
     }
 }

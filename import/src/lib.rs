@@ -1,4 +1,4 @@
-//! ONNX models to graph IR, and graph IR to source.
+//! ONNX models to graph IR, graph IR to source, and HuggingFace directories.
 //!
 //! [`import_file`] reads a model with tract's protobuf types, checks it, and translates it node by node to a
 //! [`Module`](mlc_ir::Module) of the real stage. No weight is moved: a weight of the module is a recipe over the file's
@@ -16,6 +16,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | [`checkpoint`] | HuggingFace directories: configuration and shards |
 //! | [`error`](ImportError) | every way to fail, as data |
 //! | [`initialisers`](Initialisers) | the weights by name |
 //! | `onnx/graph` | the file as a checked list of nodes |
@@ -29,6 +30,7 @@
 //! A function of one tensor is a line in `onnx/ops/activation.rs`; anything else is a function in the file of its topic.
 //! Both are entered in the table of `onnx/ops/mod.rs`, and get a fixture in `tests/fixtures`.
 
+pub mod checkpoint;
 mod error;
 mod initialisers;
 mod onnx;

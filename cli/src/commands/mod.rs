@@ -28,9 +28,11 @@ use mlc_verifier::key::{Key, LoadedKey};
 
 use crate::error::{CliError, REJECTED};
 use crate::files;
+use crate::input::Bound;
 use crate::model::Model;
 use crate::pipeline::{self, Compiled};
 use crate::project::{Project, Source};
+use crate::prompt::Prompts;
 use crate::ui::Ui;
 
 /// What to do.
@@ -60,7 +62,7 @@ pub(crate) enum Command {
     Verify(verify::Verify),
     /// Write a proof as JSON, or make it again from JSON
     Export(export::Export),
-    /// Write an ONNX model as readable .mlc with safetensors
+    /// Write an ONNX or HuggingFace model as readable .mlc with safetensors
     Transpile(transpile::Transpile),
     /// Show the soundness sum of a model's proofs, term by term
     Security(security::Security),
@@ -103,7 +105,7 @@ pub(crate) fn rejected() -> ExitCode {
 /// The model that most commands take.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// A directory with an mlc.toml, a .mlc file, an .onnx file, or a compiled circuit
+    /// A directory with an mlc.toml or of a HuggingFace model, a .mlc file, an .onnx file, or a compiled circuit
     #[arg(value_name = "MODEL", default_value = ".")]
     pub(crate) model: PathBuf,
     #[command(flatten)]
@@ -222,14 +224,29 @@ pub(crate) fn verifier_key(key: Option<&Path>, project: Option<&Project>, ui: &U
 }
 
 /// The input that a command is given, or the project's default.
-pub(crate) fn input_path(given: Option<&PathBuf>, project: &Project) -> Result<PathBuf, CliError> {
+pub(crate) fn input_path(given: Option<&Path>, project: &Project) -> Result<PathBuf, CliError> {
     match (given, &project.manifest.run.input) {
-        (Some(path), _) => Ok(path.clone()),
+        (Some(path), _) => Ok(path.to_owned()),
         (None, Some(path)) => Ok(project.root.join(path)),
         (None, None) => Err(CliError::Usage(
-            "no input: give `--input FILE`, or set `input` under [run] in mlc.toml".to_owned(),
+            "no input: give `--input FILE` (or `--prompt TEXT` to a language model), or set `input` under [run] in mlc.toml".to_owned(),
         )),
     }
+}
+
+/// The runs of the input that a command is given: a prompt, a file, or the project's default.
+pub(crate) fn inputs(
+    file: Option<&Path>,
+    prompt: Option<&str>,
+    project: &Project,
+    model: &Model,
+) -> Result<Vec<Bound>, CliError> {
+    if let Some(text) = prompt {
+        return Ok(vec![
+            Prompts::open(&project.root, &model.module, &model.entry)?.bind(text)?,
+        ]);
+    }
+    pipeline::read_input(project, model, &input_path(file, project)?)
 }
 
 /// Lengths of a circuit's run-time dimensions from `NAME=N`; 1 where nothing is said.

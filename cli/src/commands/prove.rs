@@ -4,10 +4,11 @@ use std::process::ExitCode;
 use clap::Args;
 use mlc_runtime::backend::cpu::Cpu;
 
-use super::{ModelArgs, compiled, input_path};
+use super::{ModelArgs, compiled};
 use crate::cost;
 use crate::error::CliError;
 use crate::files;
+use crate::input::Bound;
 use crate::pipeline;
 use crate::progress::Progress;
 use crate::session::Session;
@@ -25,9 +26,12 @@ Example:
 pub(crate) struct Prove {
     #[command(flatten)]
     model: ModelArgs,
-    /// The input: .json, .npy, .safetensors or .png; the project's default where it is not given
+    /// The input: .json, .npy, .safetensors, .png, or .txt (a prompt a line); the project's default where it is not given
     #[arg(long, short, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// The input as text, which the model's tokenizer.json makes tokens of
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    prompt: Option<String>,
     /// Write the proof here
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -45,8 +49,12 @@ impl Prove {
         }
         let (opened, compile_s) = progress.stage("compile", || compiled(&project, ui, true));
         let (model, compiled) = opened?;
-        let path = input_path(self.input.as_ref(), &project)?;
-        let bound = one(pipeline::read_input(&project, &model, &path)?, &path)?;
+        let bound = one(super::inputs(
+            self.input.as_deref(),
+            self.prompt.as_deref(),
+            &project,
+            &model,
+        )?)?;
         let dims = bound.dims_of(&compiled.circuit);
         // An input that does not fit is refused before the work of setup.
         bound.integers(&compiled.circuit.entries[compiled.entry])?;
@@ -99,12 +107,12 @@ impl Prove {
 }
 
 /// A proof is of one run.
-pub(super) fn one<T>(mut runs: Vec<T>, path: &std::path::Path) -> Result<T, CliError> {
+pub(super) fn one(mut runs: Vec<Bound>) -> Result<Bound, CliError> {
     match (runs.len(), runs.pop()) {
         (1, Some(run)) => Ok(run),
-        (n, _) => Err(CliError::refused(format!(
+        (n, last) => Err(CliError::refused(format!(
             "`{}` holds a batch that takes {n} runs; a proof is of one: give fewer at once, or raise the dimension's `max`",
-            path.display()
+            last.map(|b| b.file).unwrap_or_default()
         ))),
     }
 }

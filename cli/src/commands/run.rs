@@ -6,7 +6,7 @@ use mlc_ir::{Data, Outputs, Tensor};
 use mlc_runtime::exec::execute;
 use serde_json::{Map, Value};
 
-use super::{ModelArgs, input_path};
+use super::ModelArgs;
 use crate::error::CliError;
 use crate::output::{Output, agreement, agreement_json, argmax, json_of, label_of, outputs};
 use crate::pipeline;
@@ -33,9 +33,12 @@ Example:
 pub(crate) struct Run {
     #[command(flatten)]
     model: ModelArgs,
-    /// The input: .json, .npy, .safetensors or .png; the project's default where it is not given
+    /// The input: .json, .npy, .safetensors, .png, or .txt (a prompt a line); the project's default where it is not given
     #[arg(long, short, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// The input as text, which the model's tokenizer.json makes tokens of
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    prompt: Option<String>,
     /// Which arithmetic to run
     #[arg(long, value_enum, default_value = "int")]
     track: Track,
@@ -51,8 +54,7 @@ impl Run {
             let (model, compiled) = super::compiled(&project, ui, true)?;
             (model, Some(compiled))
         };
-        let path = input_path(self.input.as_ref(), &project)?;
-        let runs = pipeline::read_input(&project, &model, &path)?;
+        let runs = super::inputs(self.input.as_deref(), self.prompt.as_deref(), &project, &model)?;
         let (mut ints, mut reals): (Vec<Vec<Output>>, Vec<Outputs>) = (Vec::new(), Vec::new());
         if let Some(compiled) = compiled.filter(|_| self.track != Track::F32) {
             let weights = pipeline::integers(&model, &compiled)?;

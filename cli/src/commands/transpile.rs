@@ -1,23 +1,30 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use mlc_compiler::check::configured;
+use mlc_compiler::fmt::format;
+use mlc_compiler::syntax::FileId;
 use mlc_import::transpile::transpile;
-use mlc_import::{Options, import_file};
+use mlc_import::{Options, checkpoint, import_file};
 use serde_json::json;
 
-use crate::error::CliError;
+use crate::error::{CliError, Diagnosed};
 use crate::files;
+use crate::huggingface;
+use crate::project::{Project, Source};
+use crate::prompt;
 use crate::ui::Ui;
 
 /// Arguments of `mlc transpile`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
-  mlc transpile model.onnx -o model.mlc      # writes model.mlc and model.safetensors")]
+  mlc transpile model.onnx -o model.mlc      # writes model.mlc and model.safetensors
+  mlc transpile path/to/hf-model -o m.mlc    # its family under its config.json, and its tensors in one file")]
 pub(crate) struct Transpile {
-    /// The ONNX file
-    #[arg(value_name = "MODEL.onnx")]
+    /// The ONNX file, or the HuggingFace directory
+    #[arg(value_name = "MODEL.onnx|DIR")]
     model: PathBuf,
     /// Write the source here and the weights beside it; MODEL.mlc where it is not given and there is no such file
     #[arg(long, short, value_name = "M.mlc")]
@@ -26,15 +33,26 @@ pub(crate) struct Transpile {
 
 impl Transpile {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
-        let source = self.output.clone().unwrap_or_else(|| self.model.with_extension("mlc"));
+        let source = self.output.clone().unwrap_or_else(|| match self.model.is_dir() {
+            true => self.model.join(huggingface::OWN),
+            false => self.model.with_extension("mlc"),
+        });
         let weights = source.with_extension("safetensors");
         files::will_write(&source)?;
-        if let (None, Some(taken)) = (&self.output, [&source, &weights].into_iter().find(|p| p.exists())) {
+        if let (None, Some(taken)) = (
+            &self.output,
+            [&source, &weights]
+                .into_iter()
+                .find(|p| p.exists() && !same(p, &self.model.join(checkpoint::WEIGHTS))),
+        ) {
             return Err(CliError::Usage(format!(
                 "`{}` exists already; `-o {}` writes it anew",
                 taken.display(),
                 source.display()
             )));
+        }
+        if self.model.is_dir() {
+            return self.huggingface(ui, &source, &weights);
         }
         let imported = import_file(&self.model, &Options::default()).map_err(|e| CliError::import(&self.model, e))?;
         let written = transpile(&imported.module, &imported.weights).map_err(CliError::refused)?;
@@ -53,4 +71,49 @@ impl Transpile {
         );
         Ok(ExitCode::SUCCESS)
     }
+
+    /// The family with the values of config.json as its defaults, and all tensors as they are stored, in one file. The
+    /// tokenizer goes with them.
+    fn huggingface(&self, ui: &Ui, source: &Path, weights: &Path) -> Result<ExitCode, CliError> {
+        let project = Project::open(&self.model)?;
+        let Source::HuggingFace(dir) = &project.source else {
+            return Err(CliError::Usage(format!(
+                "`{}` is a project: its source is `{}`",
+                self.model.display(),
+                project.source.path().display()
+            )));
+        };
+        let opened = huggingface::open(&project, dir)?;
+        let checked = opened.check(&project, dir, Default::default())?;
+        if checked.has_errors() {
+            return Err(CliError::Source(Box::new(Diagnosed {
+                diagnostics: checked.diagnostics,
+                sources: checked.sources,
+                weights: project.weight_file(),
+            })));
+        }
+        let text = configured(&opened.family.source, &opened.checkpoint.config);
+        let text = format(FileId(0), &text).map_err(|d| CliError::refused(format!("{d:?}")))?;
+        let in_place = weights.exists() && same(weights, &dir.join(checkpoint::WEIGHTS));
+        let count = opened.weights.shapes().map_or(0, |s| s.len());
+        if !in_place {
+            opened.weights.save(weights)?;
+        }
+        let beside = source.with_file_name(prompt::TOKENIZER);
+        let tokenizer = dir.join(prompt::TOKENIZER);
+        if tokenizer.is_file() && !beside.exists() {
+            files::write_atomic(&beside, &files::read(&tokenizer)?)?;
+        }
+        files::write_atomic(source, text.as_bytes())?;
+        ui.result(
+            || json!({ "source": source, "weights": weights, "tensors": count }),
+            || format!("{} and {} ({count} tensors)", source.display(), weights.display()),
+        );
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Whether two paths are of one file.
+fn same(a: &Path, b: &Path) -> bool {
+    matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }

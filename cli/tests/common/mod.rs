@@ -39,6 +39,14 @@ impl Ran {
     }
 }
 
+impl Ran {
+    /// As [`says`](Self::says), of several texts.
+    #[track_caller]
+    pub fn says_all(self, texts: &[&str]) -> Self {
+        texts.iter().fold(self, |ran, text| ran.says(text))
+    }
+}
+
 fn ran(output: Output) -> Ran {
     Ran {
         code: output.status.code().unwrap_or(-1),

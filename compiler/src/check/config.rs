@@ -12,6 +12,8 @@ pub struct Config {
     pub file: Option<Value>,
     /// Name and shape of every tensor in the weight file, where there is one. Decides alternatives and optional weights.
     pub weights: Option<BTreeMap<String, Vec<u64>>>,
+    /// The one entry to elaborate; all of them where it is not given.
+    pub entry: Option<String>,
 }
 
 impl Config {

@@ -6,7 +6,9 @@
 //! failed becomes a value that silences everything that depends on it, so that one mistake gives one diagnostic.
 
 mod config;
+mod configured;
 mod elab;
+mod families;
 mod modules;
 mod quant;
 mod report;
@@ -14,6 +16,8 @@ mod resolve;
 mod stdlib;
 
 pub use config::Config;
+pub use configured::configured;
+pub use families::{Family, families};
 pub use quant::{QuantHint, QuantTarget, ScaleKind};
 pub use stdlib::STDLIB;
 

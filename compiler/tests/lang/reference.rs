@@ -56,6 +56,26 @@ fn every_example_compiles_and_is_formatted() {
 }
 
 #[test]
+fn the_family_of_the_models_page_compiles() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/models.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let sources: Vec<String> = fenced(&text)
+        .into_iter()
+        .filter(|(k, _)| k == "mlc")
+        .map(|(_, body)| body)
+        .collect();
+    assert_eq!(sources.len(), 1);
+    let result = check(
+        &MemoryHost::single("main.mlc", &sources[0]),
+        "main.mlc",
+        &Config::default(),
+    );
+    assert!(result.diagnostics.is_empty(), "{}", rendered(&result));
+    assert_eq!(fmt::format(FileId(0), &sources[0]).unwrap(), sources[0]);
+    assert_eq!(mlc_compiler::check::Family::of("bag", &sources[0]).model_types, ["bag"]);
+}
+
+#[test]
 fn every_builtin_and_module_is_described() {
     let text = reference();
     let words: Vec<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();

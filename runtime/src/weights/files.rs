@@ -158,6 +158,17 @@ impl TensorFiles {
         self.entries.iter().map(|(name, e)| (name.as_str(), e.shape.as_slice()))
     }
 
+    /// The file that holds a tensor.
+    pub fn file_of(&self, name: &str) -> Option<&Path> {
+        self.entries.get(name).map(|e| self.files[e.file].0.as_path())
+    }
+
+    /// Type, shape and little-endian bytes of a tensor, as they are stored.
+    pub fn stored(&self, name: &str) -> Option<(Dtype, &[usize], &[u8])> {
+        let e = self.entries.get(name)?;
+        Some((e.dtype, &e.shape, &self.files[e.file].1[e.bytes.clone()]))
+    }
+
     /// Decodes a tensor to `f32`; every element is finite.
     pub fn tensor(&self, name: &str) -> Result<TensorF32, TensorError> {
         let e = self

@@ -7,5 +7,4 @@ mod plan;
 
 pub use files::{FileError, TensorError, TensorFiles};
 pub use int::{IntWeights, WeightsError};
-pub(crate) use plan::bindings;
-pub use plan::{QuantiseError, WeightPlan, quantise};
+pub use plan::{QuantiseError, WeightPlan, bindings, quantise};

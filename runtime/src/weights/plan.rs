@@ -68,7 +68,7 @@ pub enum QuantiseError {
 }
 
 /// Every binding of the stack's indices, outermost slowest.
-pub(crate) fn bindings(stack: &[StackAxis]) -> Vec<Bindings> {
+pub fn bindings(stack: &[StackAxis]) -> Vec<Bindings> {
     stack.iter().fold(vec![Bindings::new()], |all, axis| {
         let with = |b: &Bindings, i: u64| {
             let mut b = b.clone();

@@ -7,7 +7,7 @@ use crate::check::report::Reported;
 use crate::diagnostics::{Code, Diagnostic, did_you_mean};
 use crate::syntax::ast::{Annotation, Arg};
 
-const KNOWN: [&str; 4] = ["quant", "range", "calibrate", "unroll"];
+const KNOWN: [&str; 6] = ["quant", "range", "calibrate", "unroll", "family", "unused"];
 
 /// The report of an annotation that does not belong here.
 pub(in crate::check) fn misplaced(a: &Annotation) -> Diagnostic {
@@ -15,7 +15,7 @@ pub(in crate::check) fn misplaced(a: &Annotation) -> Diagnostic {
     if KNOWN.contains(&name) {
         return Diagnostic::error(Code::E0801, a.span, format!("`@{name}` does not apply here")).label("not here").help(
             "`@quant` stands before models, weights, lets, inputs and outputs, `@range` before lets, inputs and outputs, \
-             `@calibrate` before models, `@unroll` before `repeat`",
+             `@calibrate`, `@family` and `@unused` before models, `@unroll` before `repeat`",
         );
     }
     let help = match did_you_mean(name, KNOWN) {
@@ -57,12 +57,21 @@ impl Elab<'_, '_> {
     }
 
     pub(super) fn model_annotations(&mut self, env: &mut Env, annotations: &[Annotation]) {
-        self.only_annotations(annotations, &["quant", "calibrate"]);
+        self.only_annotations(annotations, &["quant", "calibrate", "family", "unused"]);
         for a in annotations {
             if a.name.text == "quant" {
                 let mut hint = QuantHint::new(QuantTarget::Model);
                 if self.quant(env, a, &mut hint, true).is_ok() && !self.shared.quant.contains(&hint) {
                     self.shared.quant.push(hint);
+                }
+            } else if a.name.text == "family" || a.name.text == "unused" {
+                // Families are read off the source (`check::families`), which takes nothing that has to be computed.
+                for arg in a
+                    .args
+                    .iter()
+                    .filter(|arg| super::super::families::literal(&arg.value.kind).is_none())
+                {
+                    let _ = self.bad::<()>(arg, format!("`@{}` takes strings without holes", a.name.text));
                 }
             } else if a.name.text == "calibrate" {
                 for arg in &a.args {

@@ -49,7 +49,7 @@ pub(in crate::check) fn elaborate(
     let mut module = mlc_ir::Module::new(model.name.text.clone(), mlc_ir::Stage::Real);
     let mut shared = Shared::default();
     let entries = model.members.iter().filter_map(|m| match &m.kind {
-        MemberKind::Entry(entry) => Some((m, entry)),
+        MemberKind::Entry(entry) if config.entry.as_ref().is_none_or(|n| *n == entry.name.text) => Some((m, entry)),
         _ => None,
     });
     let entries: Vec<(&Member, &Entry)> = entries.collect();

@@ -1,0 +1,127 @@
+//! HuggingFace directories as models: the family that serves `model_type`, under the values of `config.json`.
+//!
+//! A `model.mlc` in the directory is the family in place of the built-in one. Every tensor of the weight files is either
+//! used or named by the family's `@unused`: what is left over means that the model is not the one the family describes.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use mlc_compiler::check::{Family, families};
+use mlc_compiler::{CheckResult, Config, Host, MemoryHost};
+use mlc_import::checkpoint::Checkpoint;
+use mlc_ir::Module;
+
+use crate::error::CliError;
+use crate::files;
+use crate::host::Files;
+use crate::project::Project;
+use crate::weights::Weights;
+
+/// Name of a family's source in the directory itself.
+pub(crate) const OWN: &str = "model.mlc";
+/// The entry that runs where none is named; every family has it.
+const ENTRY: &str = "main";
+
+/// Where it is described how a family is added.
+const PAGE: &str = "docs/models.md";
+
+/// A directory, its family and its weights.
+pub(crate) struct Opened {
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) family: Family,
+    pub(crate) weights: Weights,
+}
+
+/// Opens a directory: configuration, family, and the shards mapped.
+pub(crate) fn open(project: &Project, dir: &Path) -> Result<Opened, CliError> {
+    let checkpoint = Checkpoint::open(dir).map_err(CliError::checkpoint)?;
+    let family = family(dir, &checkpoint.model_type)?;
+    let weights = match &project.weights {
+        Some(path) => Weights::open(path)?,
+        None => Weights::shards(&checkpoint.shards)?,
+    };
+    Ok(Opened {
+        checkpoint,
+        family,
+        weights,
+    })
+}
+
+fn family(dir: &Path, model_type: &str) -> Result<Family, CliError> {
+    let own = dir.join(OWN);
+    if own.is_file() {
+        let family = Family::of("model", &files::read_text(&own)?);
+        if !family.model_types.is_empty() && !family.model_types.iter().any(|t| t == model_type) {
+            return Err(CliError::refused(format!(
+                "`{}` serves the types {}, and the `model_type` of config.json is `{model_type}`",
+                own.display(),
+                family.model_types.join(", ")
+            )));
+        }
+        return Ok(family);
+    }
+    let mut known = families();
+    match known.iter().position(|f| f.model_types.iter().any(|t| t == model_type)) {
+        Some(at) => Ok(known.swap_remove(at)),
+        None => {
+            let types: Vec<String> = known.into_iter().flat_map(|f| f.model_types).collect();
+            Err(CliError::refused(format!(
+                "`{}` is a model of type `{model_type}`, which no family serves; known are {}. A family is one .mlc file: \
+                 {PAGE} shows how to add one",
+                dir.display(),
+                types.join(", ")
+            )))
+        }
+    }
+}
+
+impl Opened {
+    /// Checks the family under the configuration and with the weights; one entry is elaborated.
+    pub(crate) fn check(&self, project: &Project, dir: &Path, mut config: Config) -> Result<CheckResult, CliError> {
+        config.file = Some(self.checkpoint.config.clone());
+        config.weights = self.weights.shapes();
+        let own = dir.join(OWN).is_file();
+        let (host, name): (Box<dyn Host>, String) = if own {
+            (Box::new(Files { root: dir.to_owned() }), OWN.to_owned())
+        } else {
+            let name = format!("std/models/{}.mlc", self.family.name);
+            (Box::new(MemoryHost::single(&name, &self.family.source)), name)
+        };
+        let all = mlc_compiler::check(&*host, &name, &config);
+        let Some(module) = &all.module else {
+            return Ok(all);
+        };
+        let asked = project.entry.as_deref();
+        let entry = crate::model::entry_name(module, asked.or(module.entries.contains_key(ENTRY).then_some(ENTRY)))?;
+        self.nothing_left_over(module)?;
+        config.entry = Some(entry);
+        Ok(mlc_compiler::check(&*host, &name, &config))
+    }
+
+    /// Every tensor is used by the module, or left out by the family.
+    fn nothing_left_over(&self, module: &Module) -> Result<(), CliError> {
+        let mut used = BTreeSet::new();
+        for weight in module.weights.values() {
+            for bindings in mlc_runtime::weights::bindings(&weight.stack) {
+                used.extend(weight.recipe.tensor_names(&bindings).map_err(CliError::refused)?);
+            }
+        }
+        let stored = self.weights.shapes().unwrap_or_default();
+        let extra: Vec<&String> = stored
+            .keys()
+            .filter(|name| !used.contains(*name) && !self.family.leaves_out(name))
+            .collect();
+        match extra.as_slice() {
+            [] => Ok(()),
+            [first, rest @ ..] => Err(CliError::refused(format!(
+                "the weights have `{first}`{}, which the family `{}` does not use: the model is another than config.json \
+                 says, or the family lacks a part of it ({PAGE} shows how to write one)",
+                match rest.len() {
+                    0 => String::new(),
+                    n => format!(" and {n} more"),
+                },
+                self.family.name
+            ))),
+        }
+    }
+}

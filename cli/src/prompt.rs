@@ -1,0 +1,114 @@
+//! Text as an input: the tokens that `tokenizer.json` makes of it.
+//!
+//! A text is neither cut nor padded, whatever the tokenizer's settings say; special tokens are added.
+
+use std::path::Path;
+
+use mlc_ir::{Elem, Module, TensorF32};
+use mlc_runtime::inputs::InputFile;
+use tokenizers::Tokenizer;
+
+use crate::error::CliError;
+use crate::input::{Bound, bind, declared};
+
+/// Name of the tokenizer's file beside a model.
+pub(crate) const TOKENIZER: &str = "tokenizer.json";
+
+/// What calibrates a language model where no sample inputs are named.
+pub(crate) const SAMPLES: &str = include_str!("samples.txt");
+
+/// A tokenizer for the inputs of one entry.
+pub(crate) struct Prompts<'a> {
+    tokenizer: Tokenizer,
+    module: &'a Module,
+    entry: &'a str,
+}
+
+impl<'a> Prompts<'a> {
+    /// The tokenizer of the model in `root`.
+    pub(crate) fn open(root: &Path, module: &'a Module, entry: &'a str) -> Result<Self, CliError> {
+        let path = root.join(TOKENIZER);
+        if !path.is_file() {
+            return Err(CliError::Usage(format!(
+                "`{}` has no {TOKENIZER}: a text cannot be made tokens; give their numbers with `--input tokens.json`",
+                root.display()
+            )));
+        }
+        let mut tokenizer = Tokenizer::from_file(&path).map_err(|e| CliError::read(&path, e))?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| CliError::read(&path, e))?;
+        Ok(Prompts {
+            tokenizer,
+            module,
+            entry,
+        })
+    }
+
+    /// The tokens of a text, as they are.
+    fn tokens(&self, text: &str) -> Result<Vec<u32>, CliError> {
+        let encoding = self.tokenizer.encode(text, true).map_err(CliError::refused)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// A text as the model's input.
+    pub(crate) fn bind(&self, text: &str) -> Result<Bound, CliError> {
+        let ids = self.tokens(text)?;
+        if ids.is_empty() {
+            return Err(CliError::refused("the prompt has no tokens"));
+        }
+        let entry = &self.module.entries[self.entry];
+        if let [input] = entry.body.params.as_slice()
+            && let Elem::Index(below) = entry.ty(*input).elem
+        {
+            if let Some(id) = ids.iter().find(|id| u64::from(**id) >= below) {
+                let word = self.tokenizer.id_to_token(*id).unwrap_or_default();
+                return Err(CliError::refused(format!(
+                    "the tokenizer makes token {id} (`{word}`) of the prompt, and the model's vocabulary ends at {}; is \
+                     {TOKENIZER} that of another model?",
+                    below - 1
+                )));
+            }
+            let tensor = TensorF32 {
+                shape: vec![1, ids.len()],
+                data: ids.iter().map(|id| *id as f32).collect(),
+            };
+            let bound = bind(&declared(self.module, self.entry), InputFile::One(tensor), "the prompt")?;
+            fits(self.module, &bound)?;
+            return Ok(bound);
+        }
+        Err(CliError::Usage(format!(
+            "a prompt is for a model whose one input is tokens; entry `{}` of {} takes something else",
+            self.entry, self.module.name
+        )))
+    }
+
+    /// The lines of a text, each of which becomes an input; those that are longer than the model's context are cut.
+    pub(crate) fn lines(&self, text: &str) -> Result<Vec<Bound>, CliError> {
+        let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
+        lines.map(|line| self.bind(line)).collect()
+    }
+
+    /// The built-in samples that fit the model's context and vocabulary.
+    pub(crate) fn samples(&self) -> Vec<Bound> {
+        let lines = SAMPLES.lines().map(str::trim).filter(|l| !l.is_empty());
+        lines.filter_map(|line| self.bind(line).ok()).collect()
+    }
+}
+
+/// Refuses an input that is longer than the model takes.
+pub(crate) fn fits(module: &Module, bound: &Bound) -> Result<(), CliError> {
+    for (name, range) in &module.dims {
+        let length = bound.dims.get(name).copied().unwrap_or(1);
+        if length > 0 && length as u64 > range.max {
+            return Err(CliError::refused(format!(
+                "{} has {length} {name}, and the model takes at most {}",
+                match bound.file.as_str() {
+                    "the prompt" => "the prompt".to_owned(),
+                    file => format!("`{file}`"),
+                },
+                range.max
+            )));
+        }
+    }
+    Ok(())
+}
