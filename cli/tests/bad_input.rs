@@ -35,7 +35,7 @@ fn sources() {
     std::fs::create_dir(root.join("empty")).unwrap();
     mlc_in(root, &["check", "empty"])
         .with(2)
-        .says("`empty` has no mlc.toml")
+        .says("`empty` has neither mlc.toml nor config.json")
         .says("mlc new");
     std::fs::write(root.join("mlc.toml"), "[modle]\n").unwrap();
     mlc_in(root, &["check", "."]).with(2).says("modle");
