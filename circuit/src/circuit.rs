@@ -326,7 +326,8 @@ pub enum Operand {
 pub struct Product {
     /// Factor.
     pub coefficient: i32,
-    /// Output axes kept in the sum (with eq), in ascending order.
+    /// Output axes kept in the sum (with eq), in ascending order: those that both factors use, and the contraction axis
+    /// of a weight where the group is empty.
     pub shared: Vec<u8>,
     /// Contracted axes, flattened row-major into one.
     pub group: Vec<Len>,

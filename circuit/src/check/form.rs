@@ -483,5 +483,14 @@ fn product(c: &Circuit, e: &Entry, q: &Equation, p: &Product) -> Result<(), Chec
             "an output axis used by both factors must be shared",
         )?;
     }
-    Ok(())
+    // Over a longer cube than the axis, a factor that does not use it would be constant where the other continues by
+    // zeros. The row of a weight without contracted axes is shared whatever the other factor is.
+    let row = p.shared.last().filter(|_| weights == 1 && p.group.is_empty());
+    require(
+        p.shared
+            .iter()
+            .all(|s| row == Some(s) || used.iter().all(|u| u.contains(s))),
+        n,
+        "a shared axis is used by both factors",
+    )
 }

@@ -280,6 +280,24 @@ fn malformed_circuits_are_refused() {
         ("an output axis used by both factors must be shared", |c| {
             equation(c, "up").products[0].shared.clear()
         }),
+        ("a shared axis is used by both factors", |c| {
+            // The weight does not use the rows of the batch.
+            equation(c, "up").products[0].shared.push(1)
+        }),
+        ("a shared axis is used by both factors", |c| {
+            let p = &mut equation(c, "stream").products;
+            *p = vec![Product {
+                coefficient: 1,
+                shared: vec![0],
+                group: vec![],
+                a: Operand::One,
+                b: Operand::One,
+            }];
+        }),
+        ("a shared axis is used by both factors", |c| {
+            // Beside the row of a bias, which one factor uses alone.
+            equation(c, "logits").products[1].shared.insert(0, 0)
+        }),
         ("a step names an unknown equation", |c| {
             entry(c).steps.push(Step::Equation(99))
         }),
@@ -437,7 +455,11 @@ fn circuits_that_are_no_function_are_refused() {
         ),
         row!(
             "a block that reads a fixed one",
-            |c| first(&mut operand(c, "o")[0].access, AxisMap::constant(2)),
+            |c| {
+                let access = &mut operand(c, "o")[0].access;
+                first(access, AxisMap::constant(2));
+                access.gates.push(Gate { iter: 0, at: 1 });
+            },
             Order { .. }
         ),
     ]);
