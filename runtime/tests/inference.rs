@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+use mlc_circuit::check::{CheckError, check};
+use mlc_circuit::{Label, Len};
 use mlc_runtime::backend::Backend;
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::backend::naive::Naive;
 use mlc_runtime::prove::prove;
 use mlc_runtime::setup::{ProvingKey, setup};
-use mlc_runtime::testing::{self, Case};
+use mlc_runtime::testing::{self, Builder, Case, plain};
 use mlc_verifier::key::Key;
 use mlc_verifier::security::Parameters;
 
@@ -43,6 +45,21 @@ fn random_circuits_on_both_backends() {
         assert_eq!(key, cpu_key, "seed {seed}: keys differ between backends");
         assert_eq!(proof, cpu_proof, "seed {seed}: proofs differ between backends");
     }
+}
+
+/// Its cells are the only ones, and no table has a column that is read.
+#[test]
+fn a_private_input_without_use_is_ranged() {
+    let mut b = Builder::new("unused", 1);
+    b.private_input("secret", &[Len::fixed(3)], 0, 4);
+    let x = b.input("x", &[Len::fixed(5)], 0, 9);
+    b.output("y", &x.axes, vec![plain(x.whole())], vec![], Label::None);
+    let mut case = Case::new(b, &[]);
+    case.circuit.entries[0].segments[0].ranged = false;
+    let name = "secret".into();
+    assert_eq!(check(&case.circuit), Err(CheckError::Unused { name }));
+    case.circuit.range_unchecked_lookups();
+    run(&Naive, &case);
 }
 
 #[test]

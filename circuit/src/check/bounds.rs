@@ -3,6 +3,7 @@
 //! With |left| and |right| below 2^30, a difference divisible by p is zero. The right side is bounded by interval
 //! arithmetic at the declared maxima of the run-time dimensions; a product with a weight uses the proved column sum.
 
+use super::index::Index;
 use super::{CheckError, coverage};
 use crate::{AxisMap, Circuit, Entry, Equation, Left, Len, Operand, Product, Read, SiteRef, Source};
 use alloc::vec::Vec;
@@ -59,6 +60,8 @@ pub(super) struct Ranges {
     constants: Vec<Interval>,
     /// Per table, the rows up to the last that is not 0 in every column.
     support: Vec<usize>,
+    /// Per table and column, whether it is 1 at key 0 and 0 at all others.
+    indicators: Vec<Vec<bool>>,
 }
 
 impl Ranges {
@@ -66,6 +69,10 @@ impl Ranges {
         let support = |t: &crate::Table| {
             let last = t.columns.iter().filter_map(|col| col.iter().rposition(|&v| v != 0));
             last.max().map_or(0, |row| row + 1)
+        };
+        let indicator = |col: &Vec<i32>| {
+            col.split_first()
+                .is_some_and(|(&at, rest)| at == 1 && rest.iter().all(|&v| v == 0))
         };
         Self {
             columns: c
@@ -75,7 +82,18 @@ impl Ranges {
                 .collect(),
             constants: c.constants.iter().map(|k| hull(&k.values)).collect(),
             support: c.tables.iter().map(support).collect(),
+            indicators: c
+                .tables
+                .iter()
+                .map(|t| t.columns.iter().map(indicator).collect())
+                .collect(),
         }
+    }
+
+    /// Whether a column is the indicator of key 0.
+    pub(super) fn is_indicator(&self, table: u16, column: u8) -> bool {
+        let columns = &self.indicators[table as usize];
+        columns.get(column as usize).copied().unwrap_or(false)
     }
 
     /// Whether every column of a table is 0 from row `from` on.
@@ -203,10 +221,17 @@ fn right_side(c: &Circuit, e: &Entry, q: &Equation, known: Known<'_>) -> Interva
     q.products.iter().fold(acc, |acc, p| acc.plus(product(c, e, p, known)))
 }
 
+/// Bounds of the right sides of an entry's equations.
+pub(super) fn right_sides(c: &Circuit, e: &Entry, ranges: &Ranges) -> Vec<Interval> {
+    let known = Known::Once(ranges);
+    e.equations.iter().map(|q| right_side(c, e, q, known)).collect()
+}
+
 /// Checks every equation of every entry.
 pub fn check(c: &Circuit) -> Result<(), CheckError> {
     let ranges = Ranges::new(c);
     for e in &c.entries {
+        let index = Index::new(c, e);
         for q in &e.equations {
             let r = right_side(c, e, q, Known::Once(&ranges));
             if r.magnitude() >= LIMIT {
@@ -216,7 +241,7 @@ pub fn check(c: &Circuit) -> Result<(), CheckError> {
                 });
             }
             if let Left::Cells(cells) = &q.left {
-                let bits: Vec<u32> = cells.iter().map(|(_, s)| digit_bits(c, e, *s)).collect();
+                let bits: Vec<u32> = cells.iter().map(|(_, s)| digit_bits(c, e, &index, *s)).collect();
                 let mut next = 1i64;
                 for ((k, _), bits) in cells.iter().zip(&bits) {
                     if *k != next || *bits > 30 {
@@ -228,7 +253,11 @@ pub fn check(c: &Circuit) -> Result<(), CheckError> {
                         .ok_or(CheckError::Digits { name: q.name.clone() })?;
                 }
                 // A count of attained maxima, less one, is not negative: a relation that intervals do not see.
-                let lo = if coverage::counts_attained(c, e, q) { 0 } else { r.lo };
+                let lo = if coverage::counts_attained(e, &ranges, &index, q) {
+                    0
+                } else {
+                    r.lo
+                };
                 if lo < 0 || r.hi >= i128::from(next) {
                     return Err(CheckError::Unrepresentable {
                         name: q.name.clone(),
@@ -244,33 +273,28 @@ pub fn check(c: &Circuit) -> Result<(), CheckError> {
 }
 
 /// Whether the cells of a segment are proved to lie in `[0, limit)`, whatever site compares them: a checked key, or the
-/// last digit of an equation whose right side is that small (and not negative, by [`check`]).
-pub(super) fn below(c: &Circuit, e: &Entry, ranges: &Ranges, segment: u16, limit: i64) -> bool {
-    let known = Known::Once(ranges);
+/// last digit of an equation whose right side is that small (and not negative, by [`check`]). `rights` are the
+/// [`right_sides`].
+pub(super) fn below(c: &Circuit, e: &Entry, index: &Index, rights: &[Interval], segment: u16, limit: i64) -> bool {
     let s = &e.segments[segment as usize];
     let in_table = s.ranged && s.table.is_some_and(|t| c.tables[t as usize].rows() as i64 <= limit);
     in_table
-        || e.equations.iter().any(|q| match &q.left {
-            Left::Cells(cells) => cells.last().is_some_and(|&(k, d)| {
-                d == segment && right_side(c, e, q, known).hi < i128::from(k).saturating_mul(limit.into())
-            }),
-            Left::Output(_) => false,
-        })
+        || index
+            .digits(segment)
+            .iter()
+            .any(|&(q, place)| match &e.equations[q].left {
+                Left::Cells(cells) => {
+                    let most = i128::from(cells[place].0).saturating_mul(limit.into());
+                    place + 1 == cells.len() && rights[q].hi < most
+                }
+                Left::Output(_) => false,
+            })
 }
 
 /// Bits of a digit: those of its table, and of every site that subtracts it (where it may be bounded by minuend and
 /// index alone; the minuend's table is no larger than the site's).
-fn digit_bits(c: &Circuit, e: &Entry, segment: u16) -> u32 {
-    let rows = |t: u16| u32::from(c.tables[t as usize].log_rows);
-    let own = e.segments[segment as usize].table.map(rows);
-    let compared = e
-        .sites
-        .iter()
-        .filter(|s| {
-            s.index
-                .iter()
-                .any(|t| t.coefficient < 0 && t.segment() == Some(segment))
-        })
-        .map(|s| rows(s.table));
-    compared.chain(own).max().unwrap_or(31)
+fn digit_bits(c: &Circuit, e: &Entry, index: &Index, segment: u16) -> u32 {
+    let own = e.segments[segment as usize].table;
+    let own = own.map(|t| u32::from(c.tables[t as usize].log_rows));
+    index.subtracted_bits(segment).max(own).unwrap_or(31)
 }

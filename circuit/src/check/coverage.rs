@@ -15,42 +15,92 @@
 //! - where the lookups of a maximum's site influence more than their own count of attained maxima (softmax, in which the
 //!   maximum itself is not read), the maximum is ranged ([`maximum_checked`]);
 //! - a mask keeps hidden positions apart from visible ones ([`masks_apart`]);
-//! - every maximum is attained: an equation `n = -1 + Σ [index = 0]` over the window with `n` ranged.
+//! - every maximum is attained: an equation `n = -1 + Σ [index = 0]` over the window with `n` ranged;
+//! - every segment is ranged, read or compared: cells without part in a lookup would be committed for nothing, and prover
+//!   and verifier would disagree on whether a circuit of such cells has lookups at all.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use super::CheckError;
-use super::bounds::{Ranges, below};
-use crate::{
-    Access, AxisMap, Circuit, Entry, Equation, InputKind, Left, Len, Operand, Read, SiteRef, Source, Step, VirtualSite,
-};
+use super::bounds::{self, Interval, Ranges};
+use super::index::Index;
+use crate::{Access, AxisMap, Circuit, Entry, Equation, Left, Len, Operand, Read, SiteRef, Source, VirtualSite};
 
 /// Checks every entry.
 pub fn check(c: &Circuit) -> Result<(), CheckError> {
     let ranges = Ranges::new(c);
-    c.entries.iter().try_for_each(|e| entry(c, e, &ranges))
+    c.entries.iter().try_for_each(|e| {
+        let coverage = Coverage {
+            c,
+            e,
+            ranges: &ranges,
+            index: Index::new(c, e),
+            rights: bounds::right_sides(c, e, &ranges),
+        };
+        coverage.check()
+    })
 }
 
-fn entry(c: &Circuit, e: &Entry, ranges: &Ranges) -> Result<(), CheckError> {
-    let uncovered = |name: &str| CheckError::Uncovered { name: name.into() };
-    for q in &e.equations {
-        let Left::Cells(cells) = &q.left else { continue };
-        let unranged = cells.iter().filter(|(_, s)| !e.segments[*s as usize].ranged).count();
-        let shifted = cells
-            .iter()
-            .any(|(_, s)| e.segments[*s as usize].ranged && influences(e, *s));
-        if unranged > 1 || (unranged == 1 && shifted) {
-            return Err(uncovered(&q.name));
+fn uncovered(name: &str) -> CheckError {
+    CheckError::Uncovered { name: name.into() }
+}
+
+/// An entry and what is known about it.
+struct Coverage<'c> {
+    c: &'c Circuit,
+    e: &'c Entry,
+    ranges: &'c Ranges,
+    index: Index,
+    /// Bounds of the right sides.
+    rights: Vec<Interval>,
+}
+
+impl Coverage<'_> {
+    fn check(&self) -> Result<(), CheckError> {
+        let (c, e) = (self.c, self.e);
+        for q in &e.equations {
+            let Left::Cells(cells) = &q.left else { continue };
+            let unranged = cells.iter().filter(|(_, s)| !e.segments[*s as usize].ranged).count();
+            let shifted = cells
+                .iter()
+                .any(|(_, s)| e.segments[*s as usize].ranged && self.index.influences(*s));
+            if unranged > 1 || (unranged == 1 && shifted) {
+                return Err(uncovered(&q.name));
+            }
+        }
+        if let Some(&site) = cancelling(c, e).iter().next() {
+            return Err(uncovered(match site {
+                SiteRef::Segment(s) => &e.segments[s as usize].name,
+                SiteRef::Virtual(s) => &e.sites[s as usize].name,
+            }));
+        }
+        for (i, s) in e.sites.iter().enumerate() {
+            self.site(i as u16, s)?;
+        }
+        for (i, s) in e.segments.iter().enumerate() {
+            if s.table.is_none() && !self.index.is_subtrahend(i as u16) {
+                return Err(uncovered(&s.name));
+            }
+        }
+        for &site in self.index.maxima() {
+            if !self.attained(site) {
+                return Err(uncovered(&e.sites[site as usize].name));
+            }
+        }
+        match unused(e, &self.index).next() {
+            Some(s) => Err(CheckError::Unused {
+                name: e.segments[s as usize].name.clone(),
+            }),
+            None => Ok(()),
         }
     }
-    if let Some(&site) = cancelling(c, e).iter().next() {
-        return Err(uncovered(match site {
-            SiteRef::Segment(s) => &e.segments[s as usize].name,
-            SiteRef::Virtual(s) => &e.sites[s as usize].name,
-        }));
-    }
-    for (i, s) in e.sites.iter().enumerate() {
-        if !s.ranged && !read_whole(e, SiteRef::Virtual(i as u16), s.axes.len()) {
+
+    fn site(&self, id: u16, s: &VirtualSite) -> Result<(), CheckError> {
+        let (c, e, index) = (self.c, self.e, &self.index);
+        if !s.ranged && !index.read_whole(SiteRef::Virtual(id)) {
             return Err(uncovered(&s.name));
         }
         // `form` has checked that the index is `+1 · maximum - 1 · subtrahend`.
@@ -61,97 +111,79 @@ fn entry(c: &Circuit, e: &Entry, ranges: &Ranges) -> Result<(), CheckError> {
         let fits = e.segments[maximum as usize]
             .table
             .is_some_and(|t| rows(t) <= rows(s.table));
-        let last = e.equations.iter().all(|q| match &q.left {
-            Left::Cells(cells) => cells
-                .iter()
-                .position(|(_, d)| *d == subtrahend)
-                .is_none_or(|at| at + 1 == cells.len()),
-            Left::Output(_) => true,
-        });
-        let is_maximum = e
-            .sites
+        let last = index
+            .digits(subtrahend)
             .iter()
-            .any(|v| v.compared().is_some_and(|[m, _]| m == subtrahend));
+            .all(|&(q, place)| match &e.equations[q].left {
+                Left::Cells(cells) => place + 1 == cells.len(),
+                Left::Output(_) => true,
+            });
         // No equation determines a private input: only its own table bounds it.
-        let private = (e.inputs.iter()).any(|i| i.kind == InputKind::Private { segment: subtrahend });
+        let own_table = index.is_maximum(subtrahend) || index.is_private(subtrahend);
         if !fits
             || !last
-            || ((is_maximum || private) && !e.segments[subtrahend as usize].ranged)
-            || !masks_apart(c, e, ranges, s)
-            || !maximum_checked(c, e, i as u16)
+            || (own_table && !e.segments[subtrahend as usize].ranged)
+            || !self.masks_apart(s)
+            || !self.maximum_checked(id, maximum)
         {
             return Err(uncovered(&s.name));
         }
+        Ok(())
     }
-    for (i, s) in e.segments.iter().enumerate() {
-        let compared = e
-            .sites
-            .iter()
-            .any(|v| v.compared().is_some_and(|[_, t]| t as usize == i));
-        if s.table.is_none() && !compared {
-            return Err(uncovered(&s.name));
+
+    /// Whether no hidden position of a masked maximum can pass for a visible one. With m, t in [0, 2^b) and every mask
+    /// counting 2^(b+1), a visible index m - t is below 2^b, and one hidden by h masks lies in `h·2^(b+1) + (-2^b, 2^b)`,
+    /// so above 2^b: there every column is 0, so a hidden position weighs nothing and attains nothing. A factor of 2^b
+    /// would not do: a hidden t above m would land among the visible indices.
+    fn masks_apart(&self, s: &VirtualSite) -> bool {
+        let (c, e) = (self.c, self.e);
+        let masks = s.masks();
+        let Some(first) = masks.first() else { return true };
+        let factor = i64::from(first.coefficient);
+        // A factor of 1 leaves no maximum's table small enough; negative ones have many bits set.
+        if factor.count_ones() != 1 || masks.iter().any(|t| i64::from(t.coefficient) != factor) {
+            return false;
         }
+        let limit = factor / 2;
+        let rows = c.tables[s.table as usize].rows() as i64;
+        let fits = limit + factor.saturating_mul(masks.len() as i64) <= rows;
+        let Some([maximum, compared]) = s.compared() else {
+            return false;
+        };
+        let maximum = e.segments[maximum as usize].table;
+        fits && maximum.is_some_and(|t| c.tables[t as usize].rows() as i64 <= limit)
+            && bounds::below(c, e, &self.index, &self.rights, compared, limit)
+            && self.ranges.zero_from(s.table, limit as usize)
     }
-    for site in maxima(&e.steps) {
-        if !attained(c, e, site) {
-            return Err(uncovered(&e.sites[site as usize].name));
-        }
-    }
-    Ok(())
-}
 
-/// Whether no hidden position of a masked maximum can pass for a visible one. With m, t in [0, 2^b) and every mask
-/// counting 2^(b+1), a visible index m - t is below 2^b, and one hidden by h masks lies in `h·2^(b+1) + (-2^b, 2^b)`, so
-/// above 2^b: there every column is 0, so a hidden position weighs nothing and attains nothing. A factor of 2^b would
-/// not do: a hidden t above m would land among the visible indices.
-fn masks_apart(c: &Circuit, e: &Entry, ranges: &Ranges, s: &VirtualSite) -> bool {
-    let masks = s.masks();
-    let Some(first) = masks.first() else { return true };
-    let factor = i64::from(first.coefficient);
-    // A factor of 1 leaves no maximum's table small enough; negative ones have many bits set.
-    if factor.count_ones() != 1 || masks.iter().any(|t| i64::from(t.coefficient) != factor) {
-        return false;
+    /// Whether a maximum is a key of its table wherever it has influence. A maximum that is read is, by its read; one
+    /// that is not read has influence through its site's lookups, and if it could be anything modulo p, so could what is
+    /// compared with it. The count of attained maxima alone, itself not read, is no influence.
+    fn maximum_checked(&self, site: u16, maximum: u16) -> bool {
+        let only_counted = |q: &Equation| {
+            let Left::Cells(cells) = &q.left else { return false };
+            counts(self.e, self.ranges, q, site) && cells.iter().all(|(_, n)| !self.index.influences(*n))
+        };
+        let readers = self.index.readers(SiteRef::Virtual(site));
+        self.e.segments[maximum as usize].ranged || readers.iter().all(|&q| only_counted(&self.e.equations[q]))
     }
-    let limit = factor / 2;
-    let rows = c.tables[s.table as usize].rows() as i64;
-    let fits = limit + factor.saturating_mul(masks.len() as i64) <= rows;
-    let Some([maximum, compared]) = s.compared() else {
-        return false;
-    };
-    let maximum = e.segments[maximum as usize].table;
-    fits && maximum.is_some_and(|t| c.tables[t as usize].rows() as i64 <= limit)
-        && below(c, e, ranges, compared, limit)
-        && ranges.zero_from(s.table, limit as usize)
-}
 
-/// Whether a maximum is a key of its table wherever it has influence. A maximum that is read is, by its read; one that is
-/// not read has influence through its site's lookups, and if it could be anything modulo p, so could what is compared
-/// with it. The count of attained maxima alone, itself not read, is no influence.
-fn maximum_checked(c: &Circuit, e: &Entry, site: u16) -> bool {
-    let Some([maximum, _]) = e.sites[site as usize].compared() else {
-        return false;
-    };
-    let reads_site = |r: &Read| matches!(r.source, Source::Lookup { site: SiteRef::Virtual(s), .. } if s == site);
-    let only_counted = |q: &Equation| {
-        let Left::Cells(cells) = &q.left else { return false };
-        counts(c, e, q, site) && cells.iter().all(|(_, n)| !influences(e, *n))
-    };
-    e.segments[maximum as usize].ranged
-        || e.equations
+    /// Whether an equation `n = -1 + Σ_window [index = 0]` with ranged `n` belongs to the maximum.
+    fn attained(&self, site: u16) -> bool {
+        let readers = self.index.readers(SiteRef::Virtual(site));
+        readers
             .iter()
-            .filter(|q| claims(q).iter().flatten().any(|(r, _)| reads_site(r)))
-            .all(only_counted)
+            .any(|&q| counts(self.e, self.ranges, &self.e.equations[q], site))
+    }
 }
 
-/// Whether a segment is read or compared anywhere.
-fn influences(e: &Entry, segment: u16) -> bool {
-    let read = |r: &Read| matches!(r.source, Source::Lookup { site: SiteRef::Segment(s), .. } if s == segment);
-    e.sites
-        .iter()
-        .any(|v| v.index.iter().any(|t| t.segment() == Some(segment)))
-        || e.equations
-            .iter()
-            .any(|q| claims(q).iter().any(|claim| claim.iter().any(|(r, _)| read(r))))
+/// Segments that have no part in any lookup argument. The cells of a circuit that has only those would be committed
+/// without a channel to check them.
+fn unused<'e>(e: &'e Entry, index: &'e Index) -> impl Iterator<Item = u16> + 'e {
+    let segments = (0u16..).zip(&e.segments);
+    segments
+        .filter(|(id, s)| s.table.is_some() && !s.ranged && !index.influences(*id))
+        .map(|(id, _)| id)
 }
 
 /// The reads of each claim of an equation, with their summed axes.
@@ -169,9 +201,8 @@ fn claims(q: &Equation) -> Vec<Vec<(&Read, &[Len])>> {
 }
 
 /// The reads of one claim through one column.
+#[derive(Default)]
 struct Group {
-    table: u16,
-    column: u8,
     sites: BTreeSet<SiteRef>,
     /// Whether a positive, a negative coefficient occurs.
     signs: [bool; 2],
@@ -186,8 +217,7 @@ pub fn cancelling(c: &Circuit, e: &Entry) -> BTreeSet<SiteRef> {
     let mut out = BTreeSet::new();
     for q in &e.equations {
         for claim in claims(q) {
-            // (table, column) → sites, signs seen, sum of multiplicities.
-            let mut groups: Vec<Group> = Vec::new();
+            let mut groups: BTreeMap<(u16, u8), Group> = BTreeMap::new();
             for (r, reduce) in claim {
                 let Source::Lookup { site, column } = r.source else {
                     continue;
@@ -218,25 +248,12 @@ pub fn cancelling(c: &Circuit, e: &Entry) -> BTreeSet<SiteRef> {
                     .zip(axes)
                     .filter(|(m, _)| matches!(m, AxisMap::Before { .. }));
                 let times = before.map(|(_, a)| max(a)).fold(times, u64::saturating_mul);
-                let at = groups
-                    .iter()
-                    .position(|g| (g.table, g.column) == (table, column))
-                    .unwrap_or_else(|| {
-                        groups.push(Group {
-                            table,
-                            column,
-                            sites: BTreeSet::new(),
-                            signs: [false; 2],
-                            times: 0,
-                        });
-                        groups.len() - 1
-                    });
-                let g = &mut groups[at];
+                let g = groups.entry((table, column)).or_default();
                 g.sites.insert(site);
                 g.signs[usize::from(r.coefficient < 0)] = true;
                 g.times = g.times.saturating_add(times);
             }
-            for g in groups {
+            for g in groups.into_values() {
                 if g.signs == [true; 2] || g.times >= LIMIT {
                     out.extend(g.sites);
                 }
@@ -247,10 +264,15 @@ pub fn cancelling(c: &Circuit, e: &Entry) -> BTreeSet<SiteRef> {
 }
 
 impl Circuit {
-    /// Marks every lookup that [`cancelling`] finds as ranged: what a compiler calls when a circuit is complete.
-    pub fn range_cancelling_reads(&mut self) {
+    /// Marks as ranged every lookup that [`cancelling`] finds, and every segment that nothing reads (a private input
+    /// without use): what a compiler calls when a circuit is complete.
+    pub fn range_unchecked_lookups(&mut self) {
         for e in 0..self.entries.len() {
-            for site in cancelling(self, &self.entries[e]) {
+            let entry = &self.entries[e];
+            let index = Index::new(self, entry);
+            let mut sites = cancelling(self, entry);
+            sites.extend(unused(entry, &index).map(SiteRef::Segment));
+            for site in sites {
                 match site {
                     SiteRef::Segment(s) => self.entries[e].segments[s as usize].ranged = true,
                     SiteRef::Virtual(s) => self.entries[e].sites[s as usize].ranged = true,
@@ -260,38 +282,19 @@ impl Circuit {
     }
 }
 
-fn maxima(steps: &[Step]) -> impl Iterator<Item = u16> + '_ {
-    steps
-        .iter()
-        .flat_map(|s| match s {
-            Step::Repeat { steps, .. } => steps.as_slice(),
-            other => core::slice::from_ref(other),
-        })
-        .filter_map(|s| if let Step::Max { site } = s { Some(*site) } else { None })
-}
-
-/// Whether some equation reads every lookup of the site, by the identity.
-fn read_whole(e: &Entry, site: SiteRef, rank: usize) -> bool {
-    e.equations.iter().any(|q| {
-        q.reads.iter().any(|r| {
-            matches!(r.read.source, Source::Lookup { site: s, .. } if s == site)
-                && q.out.len() + r.reduce.len() == rank
-                && r.read.access == Access::identity(rank)
-        })
-    })
-}
-
-/// Whether an equation `n = -1 + Σ_window [index = 0]` with ranged `n` belongs to the maximum.
-fn attained(c: &Circuit, e: &Entry, site: u16) -> bool {
-    e.equations.iter().any(|q| counts(c, e, q, site))
-}
-
 /// Whether the equation counts how often some maximum is attained: its right side is then never negative.
-pub(super) fn counts_attained(c: &Circuit, e: &Entry, q: &Equation) -> bool {
-    maxima(&e.steps).any(|site| counts(c, e, q, site))
+pub(super) fn counts_attained(e: &Entry, ranges: &Ranges, index: &Index, q: &Equation) -> bool {
+    let Some(Source::Lookup {
+        site: SiteRef::Virtual(site),
+        ..
+    }) = q.reads.first().map(|r| r.read.source)
+    else {
+        return false;
+    };
+    index.maxima().contains(&site) && counts(e, ranges, q, site)
 }
 
-fn counts(c: &Circuit, e: &Entry, q: &Equation, site: u16) -> bool {
+fn counts(e: &Entry, ranges: &Ranges, q: &Equation, site: u16) -> bool {
     let s = &e.sites[site as usize];
     let Some([maximum, _]) = s.compared() else { return false };
     let m = &e.segments[maximum as usize];
@@ -306,7 +309,6 @@ fn counts(c: &Circuit, e: &Entry, q: &Equation, site: u16) -> bool {
     else {
         return false;
     };
-    let indicator = c.tables[s.table as usize].columns.get(column as usize);
     e.segments[n as usize].ranged
         && q.products.is_empty()
         && q.constant == -1
@@ -315,5 +317,5 @@ fn counts(c: &Circuit, e: &Entry, q: &Equation, site: u16) -> bool {
         && r.read.coefficient == 1
         && read_site == SiteRef::Virtual(site)
         && r.read.access == Access::identity(s.axes.len())
-        && indicator.is_some_and(|col| col[0] == 1 && col[1..].iter().all(|&v| v == 0))
+        && ranges.is_indicator(s.table, column)
 }

@@ -11,6 +11,7 @@
 pub mod bounds;
 pub mod coverage;
 pub mod form;
+mod index;
 pub mod order;
 #[cfg(test)]
 mod tests;
@@ -78,6 +79,12 @@ pub enum CheckError {
     #[error("'{name}' is not covered by a lookup")]
     Uncovered {
         /// The segment, site or equation.
+        name: String,
+    },
+    /// Cells that have no part in any lookup argument.
+    #[error("'{name}' is committed but neither read, compared nor range-checked")]
+    Unused {
+        /// The segment.
         name: String,
     },
 }

@@ -263,7 +263,7 @@ fn equal_keys_do_not_cancel() {
     assert_eq!(refused(alter), CheckError::Uncovered { name: "m".into() });
     let mut c = good();
     alter(&mut c);
-    c.range_cancelling_reads();
+    c.range_unchecked_lookups();
     check(&c).unwrap();
 }
 
@@ -377,4 +377,71 @@ fn many_products_of_a_long_weight_are_refused() {
         .unwrap();
     equation.products.extend(vec![product; 40]);
     assert!(c.instantiate(0, &[1]).is_err());
+}
+
+/// Cells without part in a lookup: prover and verifier would not agree on whether there are lookups to prove.
+#[test]
+fn cells_that_nothing_reads_are_ranged_or_refused() {
+    let mut c = good();
+    let e = main(&mut c);
+    e.segments = vec![segment("dead", Some(0), false)];
+    e.sites.clear();
+    let read = Reads {
+        reduce: vec![],
+        read: Read {
+            coefficient: 1,
+            source: Source::Input(0),
+            access: Access::identity(1),
+        },
+    };
+    e.equations = vec![
+        equation("dead", Left::Cells(vec![(1, 0)]), 7, vec![read.clone()]),
+        equation("out", Left::Output(0), 0, vec![read]),
+    ];
+    e.steps = vec![Step::Equation(0), Step::Equation(1)];
+    assert_eq!(check(&c), Err(CheckError::Unused { name: "dead".into() }));
+    c.range_unchecked_lookups();
+    assert!(c.entries[0].segments[0].ranged);
+    check(&c).unwrap();
+}
+
+/// Rules that looked through all equations for each site or cell would take minutes here.
+#[test]
+fn a_circuit_of_many_parts_is_checked_in_one_pass() {
+    const COPIES: u16 = 1 << 13;
+    let mut c = good();
+    let e = main(&mut c);
+    let (segments, site, equations) = (e.segments.clone(), e.sites[0].clone(), e.equations[..2].to_vec());
+    for copy in 1..COPIES {
+        let first = copy * segments.len() as u16;
+        e.segments.extend(segments.iter().cloned());
+        let mut site = site.clone();
+        for t in &mut site.index {
+            if let FormSource::Segment(s) = &mut t.source {
+                *s += first;
+            }
+        }
+        e.sites.push(site);
+        for q in &equations {
+            let mut q = q.clone();
+            if let Left::Cells(cells) = &mut q.left {
+                cells.iter_mut().for_each(|(_, s)| *s += first);
+            }
+            for r in &mut q.reads {
+                r.read.source = Source::Lookup {
+                    site: SiteRef::Virtual(copy),
+                    column: 0,
+                };
+            }
+            e.equations.push(q);
+        }
+        let q = e.equations.len() as u16;
+        e.steps
+            .extend([Step::Equation(q - 2), Step::Max { site: copy }, Step::Equation(q - 1)]);
+    }
+    check(&c).unwrap();
+    // The last maximum is no key of a table.
+    let maximum = usize::from(COPIES - 1) * segments.len() + 2;
+    c.entries[0].segments[maximum].table = None;
+    assert_eq!(check(&c), Err(CheckError::Uncovered { name: "max".into() }));
 }

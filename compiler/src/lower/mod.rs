@@ -131,7 +131,7 @@ pub fn lower(module: &Module, options: &LowerOptions) -> Result<Lowered, LowerEr
         constants: shared.constants,
         entries,
     };
-    circuit.range_cancelling_reads();
+    circuit.range_unchecked_lookups();
     c::check::check(&circuit)?;
     Ok(Lowered {
         circuit,

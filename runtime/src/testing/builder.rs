@@ -524,7 +524,7 @@ impl Builder {
 
     /// The circuit and its weights.
     pub fn finish(mut self) -> (Circuit, IntWeights) {
-        self.circuit.range_cancelling_reads();
+        self.circuit.range_unchecked_lookups();
         (self.circuit, IntWeights::unchecked(self.weights))
     }
 }
