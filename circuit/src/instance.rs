@@ -128,8 +128,13 @@ const MAX_WORK: usize = 1 << 27;
 /// Most work that all public sources of an entry (inputs, constants, masks, selections) may cost a verifier.
 const MAX_PUBLIC_WORK: usize = 1 << 30;
 
+/// The error of a part that is too large.
+pub(crate) fn too_large(name: &str) -> InstanceError {
+    InstanceError::Size { name: name.into() }
+}
+
 fn shape(name: &str, axes: &[Len], dims: &[u32]) -> Result<Vec<usize>, InstanceError> {
-    let err = || InstanceError::Size { name: name.into() };
+    let err = || too_large(name);
     let lens = axes
         .iter()
         .map(|l| l.at(dims).filter(|&n| n > 0))
@@ -249,18 +254,15 @@ impl Circuit {
                 .collect();
             let mut part: Vec<BlockLayout> = ids.iter().map(|&i| segments[i].clone()).collect();
             let start = align(end, largest_block(&part));
-            end = BlockLayout::place(&mut part, start);
+            end = BlockLayout::place(&mut part, start)
+                .filter(|&end| end <= MAX_CELLS)
+                .ok_or_else(|| too_large("the witness"))?;
             ids.into_iter().zip(part).for_each(|(i, l)| segments[i] = l);
             if with_table {
                 looked_up = end;
             }
         }
         let cells = end;
-        if cells > MAX_CELLS {
-            return Err(InstanceError::Size {
-                name: "the witness".into(),
-            });
-        }
 
         // Leaves: looked-up cells, virtual sites, tables.
         let mut sites: Vec<SiteShape> = entry
@@ -286,7 +288,7 @@ impl Circuit {
         } else {
             align(looked_up, largest_block(&virtuals))
         };
-        let mut at = BlockLayout::place(&mut virtuals, start);
+        let mut at = BlockLayout::place(&mut virtuals, start).ok_or_else(|| too_large("the lookups"))?;
         for (i, (s, layout)) in entry.sites.iter().zip(virtuals).enumerate() {
             sites.push(SiteShape {
                 site: SiteRef::Virtual(i as u16),
@@ -342,12 +344,14 @@ impl Circuit {
                 column_cells += rows;
                 theta += 1;
             }
+            // Table by table, so that no sum passes 32 bits.
+            if channel_cells > MAX_LEAVES {
+                return Err(too_large("the lookups"));
+            }
         }
         // Fewer lookups than p: a multiplicity cannot wrap.
-        if at > MAX_LEAVES || channel_cells > MAX_LEAVES {
-            return Err(InstanceError::Size {
-                name: "the lookups".into(),
-            });
+        if at > MAX_LEAVES {
+            return Err(too_large("the lookups"));
         }
         let instance = Instance {
             circuit: self,
@@ -504,8 +508,9 @@ pub struct WeightLayout {
 }
 
 impl WeightLayout {
-    /// The layout of a circuit's weights. It depends on the family alone: `row_bits` weighs opened columns (2^r
-    /// cells each) against columns (which the recursion carries) and cells lost to padding the contraction axis.
+    /// The layout of a circuit's weights, whose number [`check`](crate::check) bounds. It depends on the family alone:
+    /// `row_bits` weighs opened columns (2^r cells each) against columns (which the recursion carries) and cells lost to
+    /// padding the contraction axis.
     pub fn new(circuit: &Circuit) -> Self {
         let with = |row_bits: u32| {
             let mut columns: Vec<BlockLayout> = circuit
@@ -516,19 +521,19 @@ impl WeightLayout {
                     BlockLayout::new(w.outer.iter().map(|&n| n as usize).chain([high]).collect())
                 })
                 .collect();
-            let used_columns = BlockLayout::place(&mut columns, 0);
-            Self {
+            let used_columns = BlockLayout::place(&mut columns, 0)?;
+            Some(Self {
                 row_bits,
                 columns,
                 used_columns,
-            }
+            })
         };
         let cost = |l: &Self| {
             let opened = 440u64 << l.row_bits;
             let carried = 1760u64 << bits_for(l.used_columns).div_ceil(3);
             opened + carried + ((l.used_columns as u64) << l.row_bits) / 64
         };
-        (0..=10u32).map(with).min_by_key(cost).unwrap_or(Self {
+        (0..=10u32).filter_map(with).min_by_key(cost).unwrap_or(Self {
             row_bits: 0,
             columns: Vec::new(),
             used_columns: 0,

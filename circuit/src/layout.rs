@@ -39,6 +39,10 @@ impl BlockLayout {
         self.shape.iter().product()
     }
 
+    fn checked_len(&self) -> Option<usize> {
+        self.shape.iter().try_fold(1usize, |a, &n| a.checked_mul(n))
+    }
+
     /// Whether the tensor has no cells.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -78,18 +82,22 @@ impl BlockLayout {
         out
     }
 
-    /// Places tensors one after another, largest blocks first so that every block is aligned; returns the end.
-    /// `start` must be a multiple of the largest block size.
-    pub fn place(tensors: &mut [Self], start: usize) -> usize {
+    /// Places tensors one after another, largest blocks first so that every block is aligned; returns the end, `None`
+    /// where it is beyond 2^31 (also where a `usize` has 32 bits). `start` must be a multiple of the largest block size.
+    pub fn place(tensors: &mut [Self], start: usize) -> Option<usize> {
+        const MAX_END: usize = 1 << 31;
         let mut order: Vec<usize> = (0..tensors.len()).collect();
         order.sort_by_key(|&i| core::cmp::Reverse(tensors[i].block_bits()));
         let mut at = start;
         for i in order {
+            let end = at
+                .checked_add(tensors[i].checked_len()?)
+                .filter(|&end| end <= MAX_END)?;
             debug_assert_eq!(at & ((1 << tensors[i].block_bits()) - 1), 0);
             tensors[i].offset = at;
-            at += tensors[i].len();
+            at = end;
         }
-        at
+        Some(at)
     }
 }
 
@@ -115,11 +123,22 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_does_not_fit_is_not_placed() {
+        let large = || BlockLayout::new(vec![1 << 28, 7]);
+        assert_eq!(BlockLayout::place(&mut [large()], 0), Some(7 << 28));
+        assert_eq!(BlockLayout::place(&mut [large(), large()], 0), None);
+        assert_eq!(
+            BlockLayout::place(&mut [BlockLayout::new(vec![1 << 40, 1 << 40])], 0),
+            None
+        );
+    }
+
     proptest! {
         #[test]
         fn placement_is_a_bijection(shapes in prop::collection::vec(prop::collection::vec(1usize..18, 0..4), 1..6)) {
             let mut ls: Vec<_> = shapes.into_iter().map(BlockLayout::new).collect();
-            let end = BlockLayout::place(&mut ls, 0);
+            let end = BlockLayout::place(&mut ls, 0).unwrap();
             let mut seen = vec![false; end];
             for l in &ls {
                 prop_assert_eq!(l.offset % (1usize << l.block_bits()), 0);

@@ -18,6 +18,9 @@ pub const FIELD_BITS: f64 = 123.999_999;
 /// A clear vector has at most this many variables.
 const MAX_LOG_CLEAR: u32 = 8;
 
+/// The first vector has at most this many entries: a power of two that a 32-bit `usize` holds.
+const MAX_LEN: usize = 1 << 31;
+
 /// What encoding and hashing one codeword cell is worth in proof bytes.
 const BYTES_PER_CELL: f64 = 1.0 / 64.0;
 
@@ -86,20 +89,22 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans the opening of `trees`; `None` where there is no tree or one has an invalid shape.
+    /// Plans the opening of `trees`; `None` where there is no tree, one has an invalid shape, or they are too many.
     pub fn new(trees: &[TreeShape], target: Target) -> Option<Self> {
         if trees.is_empty() || trees.iter().any(|t| !t.is_valid()) {
             return None;
         }
-        let cells: usize = trees.iter().map(|t| t.rows << t.log_domain()).sum();
+        let cells = trees.iter().try_fold(0u64, |sum, t| sum.checked_add(t.cells()))?;
         // A nonce should cost little beside encoding and hashing the codewords: 2^14 hashes are a quarter of a
         // millisecond of one core, 2^20 fifteen.
-        let pow_bits = target.pow_bits.unwrap_or(match bits_for(cells) {
-            0..=18 => 14,
-            19..=21 => 16,
-            22..=24 => 18,
-            _ => 20,
-        });
+        let pow_bits = target
+            .pow_bits
+            .unwrap_or(match cells.checked_next_power_of_two()?.trailing_zeros() {
+                0..=18 => 14,
+                19..=21 => 16,
+                22..=24 => 18,
+                _ => 20,
+            });
         let target = Target {
             pow_bits: Some(pow_bits),
             ..target
@@ -108,10 +113,10 @@ impl Plan {
         let mut order: Vec<usize> = (0..trees.len()).collect();
         order.sort_by_key(|&i| (core::cmp::Reverse(trees[i].log_cols), i));
         let mut offsets = vec![0; trees.len()];
-        let mut len = 0;
+        let mut len = 0usize;
         for i in order {
             offsets[i] = len;
-            len += trees[i].cols();
+            len = trees[i].cols().checked_add(len).filter(|&len| len <= MAX_LEN)?;
         }
         let planned = trees
             .iter()
@@ -230,7 +235,7 @@ fn plan_levels(len: usize, bits: u32, pow_bits: u32) -> Vec<PlannedLevel> {
                 let queries = shape.queries(bits, pow_bits);
                 let cost = queries.expected_bytes(&shape)
                     + level_messages(log_len)
-                    + BYTES_PER_CELL * (shape.rows << shape.log_domain()) as f64
+                    + BYTES_PER_CELL * shape.cells() as f64
                     + best[log_cols as usize].cost;
                 if cost < here.cost {
                     here = Best {
@@ -314,5 +319,8 @@ mod tests {
         ] {
             assert!(Plan::new(&[bad], Target::default()).is_none());
         }
+        // Together too long.
+        assert!(Plan::new(&[tree(1, 29, 1); 4], Target::default()).is_some());
+        assert!(Plan::new(&[tree(1, 29, 1); 5], Target::default()).is_none());
     }
 }

@@ -30,6 +30,11 @@ impl TreeShape {
         1 << self.log_domain()
     }
 
+    /// Cells of the codewords.
+    pub fn cells(&self) -> u64 {
+        (self.rows as u64) << self.log_domain()
+    }
+
     /// Bytes of a leaf.
     pub fn leaf_bytes(&self) -> usize {
         4 * self.rows
