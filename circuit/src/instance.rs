@@ -13,10 +13,7 @@ use alloc::{
     vec::Vec,
 };
 
-use crate::{
-    Access, AxisMap, BlockLayout, Circuit, Entry, Equation, FormSource, Len, Operand, Outer, Read, SiteRef, Source,
-    Table, bits_for,
-};
+use crate::{BlockLayout, Circuit, Entry, Equation, Len, Operand, SiteRef, Source, Table, bits_for};
 
 /// Why a circuit cannot be instantiated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -123,10 +120,6 @@ pub struct Instance<'c> {
 
 const MAX_CELLS: usize = 1 << 28;
 const MAX_LEAVES: usize = 1 << 30;
-/// Most work that one coordinate of an access, or one pass of a functional's core over blocks, may cost a verifier.
-const MAX_WORK: usize = 1 << 27;
-/// Most work that all public sources of an entry (inputs, constants, masks, selections) may cost a verifier.
-const MAX_PUBLIC_WORK: usize = 1 << 30;
 
 /// The error of a part that is too large.
 pub(crate) fn too_large(name: &str) -> InstanceError {
@@ -142,34 +135,6 @@ fn shape(name: &str, axes: &[Len], dims: &[u32]) -> Result<Vec<usize>, InstanceE
         .ok_or_else(err)?;
     let size = lens.iter().try_fold(1usize, |a, &n| a.checked_mul(n)).ok_or_else(err)?;
     if size > MAX_CELLS { Err(err()) } else { Ok(lens) }
-}
-
-/// The most that one step costs of pushing a weighting with core lengths `cores` through an access, to a tensor with
-/// core lengths `to`: as `functional::push` of the verifier does it, one coordinate after another.
-fn push_work(access: &Access, lens: &[usize], cores: &[usize], shape: &[usize], to: &[usize]) -> usize {
-    let mut size = cores.iter().copied().fold(1, usize::saturating_mul);
-    let mut most = size;
-    for (i, (&n, &core)) in lens.iter().zip(cores).enumerate() {
-        if !access.uses(i as u8) {
-            most = most.max(n);
-            size = size.checked_div(core).unwrap_or(0);
-        }
-    }
-    for (m, (&n, &core)) in access.axes.iter().zip(shape.iter().zip(to)) {
-        let over = |of: &[usize]| m.iters().iter().map(|&i| of[i as usize]).fold(1, usize::saturating_mul);
-        let own = match m {
-            AxisMap::Before { .. } => over(lens).saturating_mul(n),
-            AxisMap::Affine { .. } => over(lens),
-        };
-        let rest = size.checked_div(over(cores)).unwrap_or(0);
-        size = rest.saturating_mul(core);
-        most = most.max(rest.saturating_mul(own)).max(size);
-    }
-    most
-}
-
-fn odd(shape: &[usize]) -> Vec<usize> {
-    shape.iter().map(|n| n >> n.trailing_zeros()).collect()
 }
 
 fn align(at: usize, block_bits: u32) -> usize {
@@ -375,83 +340,6 @@ impl Circuit {
 }
 
 impl<'c> Instance<'c> {
-    /// Refuses instances whose functionals are too costly to evaluate: keys are untrusted. Lookups and segments cost
-    /// their blocks, public sources their cells.
-    fn check_cost(&self) -> Result<(), InstanceError> {
-        let mut total = 0usize;
-        let mut spend = |name: &String, work: usize, public: bool| {
-            total = total.saturating_add(if public { work } else { 0 });
-            if work > MAX_WORK || total > MAX_PUBLIC_WORK {
-                Err(InstanceError::Size { name: name.clone() })
-            } else {
-                Ok(())
-            }
-        };
-        for e in &self.entry.equations {
-            // What a read costs whose iterations beyond the output are `extra`, all core if `flat`.
-            let cost = |r: &Read, extra: &[Len], flat: bool| {
-                let lens = self.lens(&e.iterations(extra));
-                let core = |i: usize| if flat && i >= e.out.len() { lens[i] } else { 1 };
-                let cores: Vec<usize> = (0..lens.len()).map(core).collect();
-                let shape = self.source_shape(r.source);
-                let public = !matches!(r.source, Source::Lookup { .. });
-                let to = if public { shape.clone() } else { odd(&shape) };
-                (push_work(&r.access, &lens, &cores, &shape, &to), public)
-            };
-            for r in &e.reads {
-                let (work, public) = cost(&r.read, &r.reduce, false);
-                spend(&e.name, work, public)?;
-            }
-            for (o, group) in e.products.iter().flat_map(|p| [(&p.a, &p.group), (&p.b, &p.group)]) {
-                match o {
-                    Operand::One => {}
-                    Operand::Reads(reads) => {
-                        for r in reads {
-                            let (work, public) = cost(r, group, group.len() > 1);
-                            spend(&e.name, work, public)?;
-                        }
-                    }
-                    Operand::Weight { weight, outer } => {
-                        // A claim on a weight holds a table for each of its axes until the opening, whatever part of
-                        // them is used: memory counts more than time.
-                        let axes = &self.circuit.weights[*weight as usize].outer;
-                        let held = axes.iter().fold(0usize, |sum, &n| sum.saturating_add(16 * n as usize));
-                        spend(&e.name, held, true)?;
-                        for o in outer {
-                            if let Outer::Selected { input, .. } = o {
-                                spend(&e.name, self.inputs[*input as usize].iter().product(), true)?;
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        for s in &self.entry.sites {
-            let lens = self.lens(&s.axes);
-            let cores = odd(&lens);
-            for t in &s.index {
-                let (work, public) = match &t.source {
-                    FormSource::Segment(segment) => {
-                        let shape = &self.segments[*segment as usize].shape;
-                        (push_work(&t.access, &lens, &cores, shape, &odd(shape)), false)
-                    }
-                    FormSource::Input(i) => {
-                        let shape = &self.inputs[*i as usize];
-                        (push_work(&t.access, &lens, &cores, shape, shape), true)
-                    }
-                    // One pass over the columns for every block of rows, one over the rows.
-                    FormSource::Causal(m) => {
-                        let (row, col) = (m.row as usize, m.col as usize);
-                        let blocks = cores.iter().copied().fold(1, usize::saturating_mul);
-                        (cores[row].saturating_mul(lens[col]).max(lens[row]).max(blocks), true)
-                    }
-                };
-                spend(&s.name, work, public)?;
-            }
-        }
-        Ok(())
-    }
-
     /// Concrete lengths of axes (which instantiation has checked).
     pub fn lens(&self, axes: &[Len]) -> Vec<usize> {
         axes.iter().map(|l| l.at(&self.dims).unwrap_or(0)).collect()
@@ -469,12 +357,21 @@ impl<'c> Instance<'c> {
 
     /// The site's shape in the leaf space.
     pub fn site(&self, site: SiteRef) -> Option<&SiteShape> {
-        self.sites.iter().find(|s| s.site == site)
+        // Segments come first, then virtual sites, each ascending.
+        let at = self.sites.binary_search_by_key(&site, |s| s.site).ok()?;
+        self.sites.get(at)
     }
 
     /// The channel of (table, kind).
     pub fn channel(&self, table: u16, kind: ChannelKind) -> Option<&Channel> {
-        self.channels.iter().find(|c| c.table == table && c.kind == kind)
+        // As they are laid out: by tables, largest first, and inside a table by kind.
+        let key = |table: u16, kind: ChannelKind| (core::cmp::Reverse(self.table(table).log_rows), table, kind);
+        let own = key(table, kind);
+        let at = self
+            .channels
+            .binary_search_by_key(&own, |c| key(c.table, c.kind))
+            .ok()?;
+        self.channels.get(at)
     }
 
     /// Shape of a source tensor.

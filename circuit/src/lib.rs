@@ -17,6 +17,7 @@ extern crate std;
 pub mod access;
 pub mod check;
 mod circuit;
+mod cost;
 mod dims;
 pub mod format;
 mod instance;

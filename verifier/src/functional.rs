@@ -9,7 +9,7 @@
 //! Because an access factors over the tensor's axes, such a functional is pushed forward one axis at a time
 //! ([`push`]), at a cost of about the sum of the axis lengths times the core size; the verifier never touches cells.
 
-use alloc::{vec, vec::Vec};
+use alloc::{sync::Arc, vec, vec::Vec};
 
 use mlc_circuit::{Access, AxisMap, BlockLayout, Causal, bits_for};
 use num_traits::{One, Zero};
@@ -23,8 +23,8 @@ pub struct AxisWeights {
     pub len: usize,
     /// Number of local bits.
     pub shift: u32,
-    /// Weight by local index.
-    pub local: Vec<QM31>,
+    /// Weight by local index; shared by all claims that weigh the axis alike.
+    pub local: Arc<[QM31]>,
 }
 
 impl AxisWeights {
@@ -33,7 +33,7 @@ impl AxisWeights {
         Self {
             len,
             shift: bits_for(len) as u32,
-            local: eq_table(point, len),
+            local: eq_table(point, len).into(),
         }
     }
 
@@ -42,7 +42,7 @@ impl AxisWeights {
         Self {
             len: weights.len(),
             shift: bits_for(weights.len()) as u32,
-            local: weights,
+            local: weights.into(),
         }
     }
 
@@ -51,7 +51,7 @@ impl AxisWeights {
         Self {
             len,
             shift: bits_for(len) as u32,
-            local: vec![QM31::one(); len],
+            local: vec![QM31::one(); len].into(),
         }
     }
 
@@ -60,7 +60,7 @@ impl AxisWeights {
         Self {
             len: 1,
             shift: 0,
-            local: vec![QM31::one()],
+            local: [QM31::one()].into(),
         }
     }
 
@@ -69,7 +69,7 @@ impl AxisWeights {
         Self {
             len,
             shift: 0,
-            local: vec![QM31::one()],
+            local: [QM31::one()].into(),
         }
     }
 
@@ -78,7 +78,7 @@ impl AxisWeights {
         Self {
             len,
             shift: low_point.len() as u32,
-            local: eq_table(low_point, 1 << low_point.len()),
+            local: eq_table(low_point, 1 << low_point.len()).into(),
         }
     }
 
@@ -92,13 +92,13 @@ impl AxisWeights {
     }
 }
 
-/// Weights of all iteration axes.
+/// Weights of all iteration axes. A clone shares them.
 #[derive(Debug, Clone)]
 pub struct Weighting {
     /// Per axis.
     pub axes: Vec<AxisWeights>,
     /// Row-major over the core indices of all axes.
-    pub core: Vec<QM31>,
+    pub core: Arc<[QM31]>,
 }
 
 impl Weighting {
@@ -107,7 +107,7 @@ impl Weighting {
         debug_assert!(axes.iter().all(|a| a.core() == 1));
         Self {
             axes,
-            core: vec![QM31::one()],
+            core: [QM31::one()].into(),
         }
     }
 
@@ -122,7 +122,7 @@ impl Weighting {
             .collect();
         Self {
             axes,
-            core: split.blocks,
+            core: split.blocks.into(),
         }
     }
 }
@@ -198,8 +198,8 @@ pub fn joint_mass(layout: &BlockLayout, a: &[QM31], b: &[QM31]) -> QM31 {
         .fold(QM31::zero(), |acc, (&x, &y)| acc + x * y)
 }
 
-/// The sums of an axis' weights by core index, restricted to `x == at` where gated, as a matrix with one target.
-pub fn total(axis: &AxisWeights, gate: Option<u32>) -> Vec<(usize, usize, QM31)> {
+/// The sums of an axis' weights by core index, restricted to `x == at` where gated.
+pub fn total(axis: &AxisWeights, gate: Option<u32>) -> Vec<QM31> {
     let mut out = vec![QM31::zero(); axis.core()];
     match gate {
         Some(at) if (at as usize) < axis.len => {
@@ -212,13 +212,14 @@ pub fn total(axis: &AxisWeights, gate: Option<u32>) -> Vec<(usize, usize, QM31)>
             out[c] += w;
         }),
     }
-    out.into_iter().enumerate().map(|(c, w)| (c, 0, w)).collect()
+    out
 }
 
-/// The sparse matrix of one coordinate: (flattened core index of its iteration axes, core index of the target, weight).
-pub fn axis_matrix(map: &AxisMap, from: &[&AxisWeights], to: &AxisWeights) -> Vec<(usize, usize, QM31)> {
+/// Calls `f(c, h, w)` for every entry of the sparse matrix of one coordinate: flattened core index of its iteration axes,
+/// core index of the target, weight. Entries at one place that follow each other are summed; others may recur.
+pub fn for_each_entry(map: &AxisMap, from: &[&AxisWeights], to: &AxisWeights, mut f: impl FnMut(usize, usize, QM31)) {
     let lens: Vec<usize> = from.iter().map(|a| a.len).collect();
-    let mut entries: Vec<(usize, usize, QM31)> = Vec::new();
+    let mut last: Option<(usize, usize, QM31)> = None;
     map.for_each(&lens, to.len, |x, y| {
         let (h, mut w) = to.at(y);
         let mut c = 0;
@@ -227,12 +228,18 @@ pub fn axis_matrix(map: &AxisMap, from: &[&AxisWeights], to: &AxisWeights) -> Ve
             c = c * a.core() + ca;
             w *= wa;
         }
-        match entries.last_mut() {
+        match &mut last {
             Some(e) if e.0 == c && e.1 == h => e.2 += w,
-            _ => entries.push((c, h, w)),
+            _ => {
+                if let Some((c, h, w)) = last.replace((c, h, w)) {
+                    f(c, h, w);
+                }
+            }
         }
     });
-    entries
+    if let Some((c, h, w)) = last {
+        f(c, h, w);
+    }
 }
 
 /// A dense tensor of extension elements whose axes are labelled.
@@ -244,8 +251,16 @@ struct Labelled {
 
 impl Labelled {
     /// Replaces the axes `used` by one axis `label` of size `size` (at the end), through a sparse matrix from their
-    /// flattened index (in the order of `used`).
-    fn apply(&mut self, used: &[usize], label: usize, size: usize, matrix: &[(usize, usize, QM31)]) {
+    /// flattened index (in the order of `used`). `entries` hands the matrix' entries to the function that it is given: a
+    /// hostile access may have very many, so only some are held at a time.
+    fn apply(
+        &mut self,
+        used: &[usize],
+        label: usize,
+        size: usize,
+        entries: impl FnOnce(&mut dyn FnMut(usize, usize, QM31)),
+    ) {
+        const HELD: usize = 1 << 12;
         let mut strides = vec![1usize; self.sizes.len()];
         for a in (0..self.sizes.len().saturating_sub(1)).rev() {
             strides[a] = strides[a + 1] * self.sizes[a + 1];
@@ -266,15 +281,37 @@ impl Labelled {
         let rest_axes: Vec<usize> = (0..self.sizes.len()).filter(|a| !used_axes.contains(a)).collect();
         let (used_offsets, rest_offsets) = (offsets(&used_axes), offsets(&rest_axes));
         let mut data = vec![QM31::zero(); rest_offsets.len() * size];
-        for (r, &base) in rest_offsets.iter().enumerate() {
-            let row = &mut data[r * size..(r + 1) * size];
-            for &(c, h, w) in matrix {
-                row[h] += self.data[base + used_offsets[c]] * w;
+        let mut add = |matrix: &mut Vec<(usize, usize, QM31)>| {
+            for (r, &base) in rest_offsets.iter().enumerate() {
+                let row = &mut data[r * size..(r + 1) * size];
+                for &(c, h, w) in matrix.iter() {
+                    row[h] += self.data[base + used_offsets[c]] * w;
+                }
             }
-        }
+            matrix.clear();
+        };
+        let mut matrix = Vec::new();
+        entries(&mut |c, h, w| {
+            matrix.push((c, h, w));
+            if matrix.len() == HELD {
+                add(&mut matrix);
+            }
+        });
+        add(&mut matrix);
         self.labels = rest_axes.iter().map(|&a| self.labels[a]).chain([label]).collect();
         self.sizes = rest_axes.iter().map(|&a| self.sizes[a]).chain([size]).collect();
         self.data = data;
+    }
+
+    /// Sums axis `label` out, weighted by `axis` where the gate allows.
+    fn sum_out(&mut self, label: usize, axis: &AxisWeights, gate: Option<u32>) {
+        let sums = total(axis, gate);
+        self.apply(&[label], usize::MAX, 1, |add| {
+            sums.iter().enumerate().for_each(|(c, &w)| add(c, 0, w));
+        });
+        // The axis of size 1 just added.
+        self.labels.pop();
+        self.sizes.pop();
     }
 }
 
@@ -285,20 +322,19 @@ pub fn push(access: &Access, from: &Weighting, to: &[AxisWeights]) -> Vec<QM31> 
     let mut t = Labelled {
         labels: (0..from.axes.len()).collect(),
         sizes: from.axes.iter().map(AxisWeights::core).collect(),
-        data: from.core.clone(),
+        data: from.core.to_vec(),
     };
     for (i, axis) in from.axes.iter().enumerate() {
         if !access.uses(i as u8) {
-            t.apply(&[i], TARGET - 1, 1, &total(axis, access.gate(i as u8)));
-            // Drop the axis of size 1 just added.
-            t.labels.pop();
-            t.sizes.pop();
+            t.sum_out(i, axis, access.gate(i as u8));
         }
     }
     for (k, (map, to)) in access.axes.iter().zip(to).enumerate() {
         let used: Vec<usize> = map.iters().iter().map(|&i| i as usize).collect();
         let weights: Vec<&AxisWeights> = used.iter().map(|&i| &from.axes[i]).collect();
-        t.apply(&used, TARGET + k, to.core(), &axis_matrix(map, &weights, to));
+        t.apply(&used, TARGET + k, to.core(), |add| {
+            for_each_entry(map, &weights, to, add)
+        });
     }
     t.data
 }
@@ -331,12 +367,10 @@ pub fn causal(mask: &Causal, offset: usize, from: &Weighting) -> QM31 {
     let mut t = Labelled {
         labels: (0..from.axes.len()).collect(),
         sizes: from.axes.iter().map(AxisWeights::core).collect(),
-        data: from.core.clone(),
+        data: from.core.to_vec(),
     };
     for (i, axis) in from.axes.iter().enumerate().filter(|(i, _)| *i != row && *i != col) {
-        t.apply(&[i], from.axes.len(), 1, &total(axis, None));
-        t.labels.pop();
-        t.sizes.pop();
+        t.sum_out(i, axis, None);
     }
     let (rows, cols) = (&from.axes[row], &from.axes[col]);
     let (row_stride, col_stride) = if row < col { (cols.core(), 1) } else { (1, rows.core()) };
@@ -487,7 +521,7 @@ mod tests {
                 AxisWeights::explicit(ky),
                 AxisWeights::explicit(kx),
             ],
-            core: eq_table(&k, group),
+            core: eq_table(&k, group).into(),
         };
         let mut layout = BlockLayout::new(vec![b, c, 10, 7]);
         layout.offset = 64;

@@ -6,7 +6,7 @@
 //! B, is a sumcheck over the shared axes s and the flattened contraction index k; at its end A and B are functionals
 //! again. Prover and verifier derive all of them here.
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 
 use mlc_circuit::{
     Access, BlockLayout, Equation, Instance, Len, Operand, Outer, Product, Read, Source, WeightLayout, bits_for,
@@ -106,20 +106,27 @@ pub fn evaluate_tensor(values: &[i32], shape: &[usize], point: &[QM31]) -> QM31 
 pub fn linear_claim<'c>(instance: &Instance<'c>, equation: &'c Equation, rho: &[QM31]) -> Option<ReadClaim<'c>> {
     let out = instance.out(equation);
     let points = split_point(rho, &out);
-    let terms: Vec<ClaimTerm<'c>> = equation
+    if equation.reads.is_empty() {
+        return None;
+    }
+    let output: Vec<AxisWeights> = points
+        .iter()
+        .zip(&out)
+        .map(|(p, &n)| AxisWeights::point(p, n))
+        .collect();
+    let terms = equation
         .reads
         .iter()
         .map(|r| {
             let reduce = instance.lens(&r.reduce);
-            let axes = points
+            let axes = output
                 .iter()
-                .zip(&out)
-                .map(|(p, &n)| AxisWeights::point(p, n))
+                .cloned()
                 .chain(reduce.iter().map(|&n| AxisWeights::ones(n)));
             term(&r.read, Weighting::product(axes.collect()))
         })
         .collect();
-    (!terms.is_empty()).then_some(ReadClaim { terms })
+    Some(ReadClaim { terms })
 }
 
 fn term(read: &Read, weighting: Weighting) -> ClaimTerm<'_> {
@@ -323,13 +330,13 @@ impl<'c> BoundProduct<'_, 'c> {
                 AxisWeights::unit()
             });
         }
-        let mut core = alloc::vec![QM31::one()];
+        let mut core: Arc<[QM31]> = [QM31::one()].into();
         match shape.group[..] {
             [] => {}
             [n] => axes.push(AxisWeights::point(kappa, n)),
             _ => {
                 axes.extend(shape.group.iter().map(|&n| AxisWeights::explicit(n)));
-                core = eq_table(kappa, shape.contraction());
+                core = eq_table(kappa, shape.contraction()).into();
             }
         }
         let weighting = Weighting { axes, core };

@@ -445,3 +445,24 @@ fn a_circuit_of_many_parts_is_checked_in_one_pass() {
     c.entries[0].segments[maximum].table = None;
     assert_eq!(check(&c), Err(CheckError::Uncovered { name: "max".into() }));
 }
+
+/// Each read is cheap enough; all together are not.
+#[test]
+fn many_reads_of_lookups_are_refused() {
+    let with = |reads: usize, reduce: Vec<Len>, map: AxisMap| {
+        let mut c = good();
+        let q = &mut main(&mut c).equations[2];
+        q.out = vec![Len::fixed(if reduce.is_empty() { 1 << 22 } else { 1 })];
+        let mut read = linear(1, lookup(2));
+        read.reduce = reduce;
+        read.read.access.axes = vec![map];
+        q.reads = vec![read; reads];
+        c.instantiate(0, &[1]).is_ok()
+    };
+    // By work: 2^22 sums over four cells each.
+    assert!(with(60, vec![], AxisMap::Before { iter: 0 }));
+    assert!(!with(70, vec![], AxisMap::Before { iter: 0 }));
+    // By memory: a table of 2^22 weights each, held until all claims are proved.
+    assert!(with(15, vec![Len::fixed(1 << 22)], AxisMap::iter(1)));
+    assert!(!with(17, vec![Len::fixed(1 << 22)], AxisMap::iter(1)));
+}

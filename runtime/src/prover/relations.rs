@@ -6,7 +6,7 @@
 
 use mlc_circuit::{Access, AxisMap, Equation, Instance, Operand, Outer, Product, Source, WeightLayout};
 use mlc_verifier::field::{M31, QM31, eq_table, m31};
-use mlc_verifier::functional::{AxisWeights, Weighting, axis_matrix, split_point};
+use mlc_verifier::functional::{AxisWeights, Weighting, for_each_entry, split_point, total};
 use mlc_verifier::relations::{ProductShape, Side, used_axes};
 use num_traits::{One, Zero};
 use rayon::prelude::*;
@@ -153,7 +153,10 @@ pub fn pull(
         let renamed = matches!(weights[..], [w] if w.shift == 0 && w.len == n && w.local[..] == [QM31::one()])
             && *map == AxisMap::iter(used[0] as u8);
         if !renamed {
-            let matrix = axis_matrix(map, &weights, &AxisWeights::explicit(n));
+            let mut matrix = Vec::new();
+            for_each_entry(map, &weights, &AxisWeights::explicit(n), |c, y, w| {
+                matrix.push((c, y, w))
+            });
             let stride: usize = sizes[axis + 1..].iter().product();
             let outer: usize = sizes[..axis].iter().product();
             let size = cores.iter().product();
@@ -175,17 +178,7 @@ pub fn pull(
         if access.uses(i as u8) {
             continue;
         }
-        let gate = access.gate(i as u8);
-        let totals: Vec<QM31> = (0..axis.core())
-            .map(|c| {
-                let from = c << axis.shift;
-                let to = (from + (1 << axis.shift)).min(axis.len);
-                (from..to)
-                    .filter(|&x| gate.is_none_or(|g| g as usize == x))
-                    .fold(QM31::zero(), |acc, x| acc + axis.local[x & ((1 << axis.shift) - 1)])
-            })
-            .collect();
-        t.data = totals
+        t.data = total(axis, access.gate(i as u8))
             .iter()
             .flat_map(|&w| t.data.iter().map(move |&d| w * d))
             .collect();
@@ -238,7 +231,7 @@ pub fn factor(
                 .chain(shape.group.iter().map(|&n| AxisWeights::explicit(n)))
                 .collect();
             let weighting = Weighting {
-                core: ones(&axes),
+                core: ones(&axes).into(),
                 axes,
             };
             let mut acc: Vec<QM31> = Vec::new();
@@ -448,12 +441,19 @@ mod tests {
                 .map(|i| m31(i * 37 % 101 - 50))
                 .collect();
             let ones = Weighting {
-                core: vec![qm31(1); cores],
+                core: vec![qm31(1); cores].into(),
                 axes: axes.clone(),
             };
             let pulled = pull(&Cpu, &access, &ones, &source, &shape);
             let left = pulled.iter().zip(&core).fold(QM31::zero(), |a, (&p, &c)| a + p * c);
-            let weights = dense(&access, &Weighting { axes, core }, &shape);
+            let weights = dense(
+                &access,
+                &Weighting {
+                    axes,
+                    core: core.into(),
+                },
+                &shape,
+            );
             let right = weights.iter().zip(&source).fold(QM31::zero(), |a, (&w, &x)| a + w * x);
             assert_eq!(left, right);
         }

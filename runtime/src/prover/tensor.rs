@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use mlc_circuit::{Access, BlockLayout};
 use mlc_verifier::field::QM31;
-use mlc_verifier::functional::{AxisWeights, Weighting, axis_matrix, dense, total};
+use mlc_verifier::functional::{AxisWeights, Weighting, dense, for_each_entry, total};
 use num_traits::{One, Zero};
 
 use crate::backend::Backend;
@@ -37,10 +37,7 @@ impl Weights {
         };
         let unused = from.axes.iter().enumerate().filter(|(i, _)| !access.uses(*i as u8));
         let scale = unused.fold(scale, |acc, (i, axis)| {
-            total(axis, access.gate(i as u8))
-                .iter()
-                .fold(QM31::zero(), |sum, t| sum + t.2)
-                * acc
+            total(axis, access.gate(i as u8)).into_iter().sum::<QM31>() * acc
         });
         let axes = access
             .axes
@@ -49,9 +46,7 @@ impl Weights {
             .map(|(map, &n)| {
                 let used: Vec<&AxisWeights> = map.iters().iter().map(|&i| &from.axes[i as usize]).collect();
                 let mut out = vec![QM31::zero(); n];
-                for (_, y, w) in axis_matrix(map, &used, &AxisWeights::explicit(n)) {
-                    out[y] += w;
-                }
+                for_each_entry(map, &used, &AxisWeights::explicit(n), |_, y, w| out[y] += w);
                 out
             })
             .collect();
