@@ -13,18 +13,6 @@ use rayon::prelude::*;
 
 use crate::backend::{IntegerOps, VectorOps};
 
-/// What folding factors asks of a backend.
-pub trait ContractOps: IntegerOps + Sync {
-    /// See [`VectorOps::combine_rows`].
-    fn combine(&self, values: &[M31], rows: &[(usize, QM31)], len: usize) -> Vec<QM31>;
-}
-
-impl<B: IntegerOps + VectorOps> ContractOps for B {
-    fn combine(&self, values: &[M31], rows: &[(usize, QM31)], len: usize) -> Vec<QM31> {
-        self.combine_rows(values, rows, len)
-    }
-}
-
 /// A dense tensor of extension elements with labelled axes.
 struct Labelled {
     labels: Vec<usize>,
@@ -75,8 +63,8 @@ enum Data<'v> {
 }
 
 /// `out[o, c, s] = Σ_y matrix(c, y) · source[o, y, s]` for a source of shape `[outer, rows, stride]`.
-fn contract(
-    backend: &dyn ContractOps,
+fn contract<B: VectorOps>(
+    backend: &B,
     source: &Data<'_>,
     [outer, rows, stride]: [usize; 3],
     size: usize,
@@ -92,7 +80,7 @@ fn contract(
                         .filter(|e| e.0 == c)
                         .map(|&(_, y, w)| ((o * rows + y) * stride, w))
                         .collect();
-                    out.extend(backend.combine(values, &rows, stride));
+                    out.extend(backend.combine_rows(values, &rows, stride));
                 }
             }
         }
@@ -123,8 +111,8 @@ fn contract(
 }
 
 /// `Σ over the local parts of w · source[access(x)]`, row-major over the core indices of the iteration axes.
-pub fn pull(
-    backend: &dyn ContractOps,
+pub fn pull<B: VectorOps>(
+    backend: &B,
     access: &Access,
     weighting: &Weighting,
     source: &[M31],
@@ -198,8 +186,8 @@ pub trait Sources {
 
 /// The vector of one factor over (shared axes, flattened contraction), the other output axes bound to ρ; `None` for
 /// the constant 1.
-pub fn factor(
-    backend: &dyn ContractOps,
+pub fn factor<B: IntegerOps + VectorOps>(
+    backend: &B,
     instance: &Instance<'_>,
     equation: &Equation,
     product: &Product,
@@ -256,8 +244,8 @@ pub fn factor(
 /// A weight over (shared axes, contraction): the outer axes that are not shared are folded at ρ. Only rows that are
 /// selected are read.
 #[allow(clippy::too_many_arguments)]
-fn weight_factor(
-    backend: &dyn ContractOps,
+fn weight_factor<B: IntegerOps>(
+    backend: &B,
     product: &Product,
     shape: &ProductShape,
     outer: &[Outer],
