@@ -93,10 +93,10 @@ pub fn verify(
     statement: &Statement,
     proof: &[u8],
 ) -> Result<(), VerifyError> {
-    messages(circuit, digest, weights_root, params, statement, proof, false).map(|_| ())
+    receive(circuit, digest, weights_root, params, statement, proof, None)
 }
 
-/// [`verify`], and where each message of the proof stands, if the list is `wanted`.
+/// [`verify`], and where each message of the proof stands.
 pub fn messages(
     circuit: &Circuit,
     digest: &Hash,
@@ -104,8 +104,21 @@ pub fn messages(
     params: &Parameters,
     statement: &Statement,
     proof: &[u8],
-    wanted: bool,
 ) -> Result<Vec<Message>, VerifyError> {
+    let mut log = Vec::new();
+    receive(circuit, digest, weights_root, params, statement, proof, Some(&mut log))?;
+    Ok(log)
+}
+
+fn receive(
+    circuit: &Circuit,
+    digest: &Hash,
+    weights_root: Option<&Hash>,
+    params: &Parameters,
+    statement: &Statement,
+    proof: &[u8],
+    log: Option<&mut Vec<Message>>,
+) -> Result<(), VerifyError> {
     let instance = circuit.instantiate(statement.entry as usize, &statement.dims)?;
     statement.check(&instance)?;
     let schedule = Schedule::new(&instance, params)?;
@@ -113,13 +126,11 @@ pub fn messages(
         return Err(VerifyError::Weights);
     }
     let mut channel = Channel::new(statement.transcript(digest, weights_root, &schedule), proof);
-    if wanted {
-        channel.keep_log();
+    if let Some(log) = log {
+        channel.keep_log(log);
     }
     run(&instance, &schedule, weights_root, statement, &mut channel)?;
-    let log = channel.log();
-    channel.finish()?;
-    Ok(log)
+    Ok(channel.finish()?)
 }
 
 fn run(

@@ -203,15 +203,7 @@ impl LoadedKey {
     pub fn messages(&self, file: &ProofFile) -> Result<Vec<Message>, FileError> {
         self.named_by(file)?;
         let (root, statement) = (self.weights_root.as_ref(), &file.statement);
-        let listed = inference::messages(
-            &self.circuit,
-            &self.digest,
-            root,
-            &self.params,
-            statement,
-            &file.proof,
-            true,
-        );
+        let listed = inference::messages(&self.circuit, &self.digest, root, &self.params, statement, &file.proof);
         Ok(listed?)
     }
 

@@ -205,7 +205,7 @@ pub struct Channel<'a> {
     proof: &'a [u8],
     at: usize,
     step: u8,
-    log: Option<Vec<Message>>,
+    log: Option<&'a mut Vec<Message>>,
 }
 
 impl<'a> Channel<'a> {
@@ -220,14 +220,9 @@ impl<'a> Channel<'a> {
         }
     }
 
-    /// Keeps a list of what is received from here on. It changes nothing that is checked.
-    pub fn keep_log(&mut self) {
-        self.log = Some(Vec::new());
-    }
-
-    /// What was received since [`Self::keep_log`].
-    pub fn log(&mut self) -> Vec<Message> {
-        self.log.take().unwrap_or_default()
+    /// Lists in `log` what is received from here on. It changes nothing that is checked.
+    pub fn keep_log(&mut self, log: &'a mut Vec<Message>) {
+        self.log = Some(log);
     }
 
     /// Says which move of the protocol follows, for the log.
