@@ -4,6 +4,8 @@ mod code;
 mod ext_vec;
 mod fractions;
 mod products;
+#[cfg(test)]
+mod samples;
 pub mod simd;
 mod split;
 mod sums;

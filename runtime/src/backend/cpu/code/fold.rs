@@ -386,20 +386,8 @@ mod tests {
     use crate::backend::Columns;
     use crate::backend::code::Code;
     use crate::backend::cpu::Cpu;
+    use crate::backend::cpu::samples::{base, ext};
     use crate::backend::naive::Naive;
-    use mlc_verifier::transcript::Transcript;
-
-    fn ext(n: usize, seed: u8) -> Vec<QM31> {
-        Transcript::new(&[seed]).draw_many(n)
-    }
-
-    fn base(n: usize) -> Vec<M31> {
-        ext(n.div_ceil(4), 9)
-            .iter()
-            .flat_map(|q| q.to_m31_array())
-            .take(n)
-            .collect()
-    }
 
     #[test]
     fn folds_agree_with_the_plain_ones() {
