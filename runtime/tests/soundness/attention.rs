@@ -18,7 +18,7 @@ use mlc_verifier::logup::LogUpError::NonZeroSum;
 use mlc_verifier::security::Parameters;
 use mlc_verifier::statement::StatementError;
 
-use crate::liar::{Expected, all_refused, refused};
+use crate::liar::{all_refused, row};
 use crate::world::{Liar, World};
 
 /// Two sequences of three tokens of at most five, over a vocabulary of seven, with a mask in the statement.
@@ -59,33 +59,6 @@ fn masked() -> Case {
 static LANGUAGE: LazyLock<World> = LazyLock::new(|| World::new(language(), Parameters::default()));
 static MASKED: LazyLock<World> = LazyLock::new(|| World::new(masked(), Parameters::default()));
 
-/// A lie and the error it must end in.
-struct Row {
-    name: &'static str,
-    lie: fn(&mut Liar<'_>),
-    error: Expected<VerifyError>,
-}
-
-macro_rules! row {
-    ($name:literal, $lie:expr, $pattern:pat) => {
-        Row {
-            name: $name,
-            lie: $lie,
-            error: refused!(VerifyError, $pattern),
-        }
-    };
-}
-
-fn tell(world: &World, rows: &[Row]) {
-    let mut failures = Vec::new();
-    for Row { name, lie, error } in rows {
-        let mut liar = Liar::new(world);
-        lie(&mut liar);
-        error.judge(name, liar.outcome(&mut Honest), &mut failures);
-    }
-    all_refused(&failures);
-}
-
 /// Runs with other inputs; the statement keeps the true ones, and states the outputs of the other run.
 fn run_with(liar: &mut Liar<'_>, change: impl FnOnce(&mut Vec<Vec<i32>>)) {
     let mut inputs = liar.world.case.inputs.clone();
@@ -97,74 +70,68 @@ fn run_with(liar: &mut Liar<'_>, change: impl FnOnce(&mut Vec<Vec<i32>>)) {
 
 #[test]
 fn rows_that_the_tokens_do_not_select_are_refused() {
-    tell(
-        &LANGUAGE,
-        &[
-            row!(
-                "another token's row",
-                |l| run_with(l, |i| i[0][1] = (i[0][1] + 1) % 7),
-                Products
-            ),
-            row!(
-                "the rows of two places exchanged",
-                |l| run_with(l, |i| {
-                    let other = i[0].iter().position(|t| *t != i[0][0]).unwrap();
-                    i[0].swap(0, other);
-                }),
-                Products
-            ),
-            row!(
-                "another token stated than was run",
-                |l| l.statement.inputs[0][4] = (l.statement.inputs[0][4] + 1) % 7,
-                Products
-            ),
-            row!(
-                "rows selected by another input",
-                |l| {
-                    select(&mut l.circuit, 1, &[0, 1]);
-                    l.execute();
-                },
-                Opening(Evaluation { level: 0 })
-            ),
-            row!(
-                "positions from another row on",
-                |l| {
-                    place(&mut l.circuit, 1, Len::fixed(1));
-                    l.execute();
-                },
-                Opening(Evaluation { level: 0 })
-            ),
-        ],
-    );
+    LANGUAGE.refuses(&[
+        row!(
+            "another token's row",
+            |l| run_with(l, |i| i[0][1] = (i[0][1] + 1) % 7),
+            Products
+        ),
+        row!(
+            "the rows of two places exchanged",
+            |l| run_with(l, |i| {
+                let other = i[0].iter().position(|t| *t != i[0][0]).unwrap();
+                i[0].swap(0, other);
+            }),
+            Products
+        ),
+        row!(
+            "another token stated than was run",
+            |l| l.statement.inputs[0][4] = (l.statement.inputs[0][4] + 1) % 7,
+            Products
+        ),
+        row!(
+            "rows selected by another input",
+            |l| {
+                select(&mut l.circuit, 1, &[0, 1]);
+                l.execute();
+            },
+            Opening(Evaluation { level: 0 })
+        ),
+        row!(
+            "positions from another row on",
+            |l| {
+                place(&mut l.circuit, 1, Len::fixed(1));
+                l.execute();
+            },
+            Opening(Evaluation { level: 0 })
+        ),
+    ]);
 }
 
 #[test]
 fn other_constants_are_refused() {
-    tell(
-        &LANGUAGE,
-        &[
-            row!(
-                "one value of a constant",
-                |l| {
-                    l.circuit.constants[0].values[7] += 1;
-                    l.execute();
-                },
-                Products
-            ),
-            row!(
-                "a constant read from another row on",
-                |l| {
-                    let turn = l.circuit.entries[0].equations.iter_mut().find(|q| q.name == "turn");
-                    let Operand::Reads(reads) = &mut turn.unwrap().products[0].b else {
-                        panic!("the constant is read")
-                    };
-                    reads[0].access.axes[0] = AxisMap::iter(1);
-                    l.execute();
-                },
-                Products
-            ),
-        ],
-    );
+    LANGUAGE.refuses(&[
+        row!(
+            "one value of a constant",
+            |l| {
+                l.circuit.constants[0].values[7] += 1;
+                l.execute();
+            },
+            Products
+        ),
+        row!(
+            "a constant read from another row on",
+            |l| {
+                let turn = l.circuit.entries[0].equations.iter_mut().find(|q| q.name == "turn");
+                let Operand::Reads(reads) = &mut turn.unwrap().products[0].b else {
+                    panic!("the constant is read")
+                };
+                reads[0].access.axes[0] = AxisMap::iter(1);
+                l.execute();
+            },
+            Products
+        ),
+    ]);
 }
 
 #[test]
@@ -237,73 +204,70 @@ fn hidden_maximum(l: &mut Liar<'_>) {
 
 #[test]
 fn lies_about_masks_are_refused() {
-    tell(
-        &MASKED,
-        &[
-            row!("a maximum that only a hidden key attains", hidden_maximum, Tables),
-            row!(
-                "that, with the count that it really has",
-                |l| {
-                    hidden_maximum(l);
-                    let n = l.world.segment("scores.attained");
-                    l.execution.segments[n][0] = -1;
-                },
-                Lookup(NonZeroSum)
-            ),
-            row!(
-                "a hidden key counted",
-                |l| {
-                    let (_, factor) = first_row(l);
-                    l.execution.virtual_sites[0][4] = factor / 2 - 1;
-                    restate(l);
-                },
-                Lookup(NonZeroSum)
-            ),
-            row!(
-                "a visible key hidden",
-                |l| {
-                    let (_, factor) = first_row(l);
-                    l.execution.virtual_sites[0][0] += factor;
-                    restate(l);
-                },
-                Lookup(NonZeroSum)
-            ),
-            row!(
-                "no masks",
-                |l| {
-                    l.circuit.entries[0].sites[0].index.truncate(2);
-                    l.execute();
-                },
-                Denominator
-            ),
-            row!(
-                "a wider window",
-                |l| {
-                    let FormSource::Causal(m) = &mut l.circuit.entries[0].sites[0].index[2].source else {
-                        panic!("the first mask is causal")
-                    };
-                    m.window = None;
-                    l.execute();
-                },
-                Denominator
-            ),
-            row!(
-                "a mask that hides one key less",
-                |l| run_with(l, |i| i[1][1] = 0),
-                Lookup(NonZeroSum)
-            ),
-            row!(
-                "a mask stated that hides one key more",
-                |l| l.statement.inputs[1][2] = 1,
-                Lookup(NonZeroSum)
-            ),
-            row!(
-                "an output where nothing is visible",
-                |l| l.statement.outputs[0][4] += 1,
-                Tables
-            ),
-        ],
-    );
+    MASKED.refuses(&[
+        row!("a maximum that only a hidden key attains", hidden_maximum, Tables),
+        row!(
+            "that, with the count that it really has",
+            |l| {
+                hidden_maximum(l);
+                let n = l.world.segment("scores.attained");
+                l.execution.segments[n][0] = -1;
+            },
+            Lookup(NonZeroSum)
+        ),
+        row!(
+            "a hidden key counted",
+            |l| {
+                let (_, factor) = first_row(l);
+                l.execution.virtual_sites[0][4] = factor / 2 - 1;
+                restate(l);
+            },
+            Lookup(NonZeroSum)
+        ),
+        row!(
+            "a visible key hidden",
+            |l| {
+                let (_, factor) = first_row(l);
+                l.execution.virtual_sites[0][0] += factor;
+                restate(l);
+            },
+            Lookup(NonZeroSum)
+        ),
+        row!(
+            "no masks",
+            |l| {
+                l.circuit.entries[0].sites[0].index.truncate(2);
+                l.execute();
+            },
+            Denominator
+        ),
+        row!(
+            "a wider window",
+            |l| {
+                let FormSource::Causal(m) = &mut l.circuit.entries[0].sites[0].index[2].source else {
+                    panic!("the first mask is causal")
+                };
+                m.window = None;
+                l.execute();
+            },
+            Denominator
+        ),
+        row!(
+            "a mask that hides one key less",
+            |l| run_with(l, |i| i[1][1] = 0),
+            Lookup(NonZeroSum)
+        ),
+        row!(
+            "a mask stated that hides one key more",
+            |l| l.statement.inputs[1][2] = 1,
+            Lookup(NonZeroSum)
+        ),
+        row!(
+            "an output where nothing is visible",
+            |l| l.statement.outputs[0][4] += 1,
+            Tables
+        ),
+    ]);
 }
 
 #[test]

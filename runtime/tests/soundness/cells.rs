@@ -10,35 +10,8 @@ use mlc_verifier::inference::VerifyError::{self, Lookup, Numerator, Opening, Pro
 use mlc_verifier::logup::LogUpError::NonZeroSum;
 use mlc_verifier::transcript::ReadError;
 
-use crate::liar::{Expected, Message, all_refused, refused, telling};
+use crate::liar::{Message, all_refused, refused, row, telling};
 use crate::world::{EVERYTHING, Liar, cells_of, tree_of};
-
-/// A lie and the error it must end in.
-struct Row {
-    name: &'static str,
-    lie: fn(&mut Liar<'_>),
-    error: Expected<VerifyError>,
-}
-
-macro_rules! row {
-    ($name:literal, $lie:expr, $pattern:pat) => {
-        Row {
-            name: $name,
-            lie: $lie,
-            error: refused!(VerifyError, $pattern),
-        }
-    };
-}
-
-fn tell(rows: &[Row]) {
-    let mut failures = Vec::new();
-    for Row { name, lie, error } in rows {
-        let mut liar = Liar::new(&EVERYTHING);
-        lie(&mut liar);
-        error.judge(name, liar.outcome(&mut Honest), &mut failures);
-    }
-    all_refused(&failures);
-}
 
 /// The first place, from `from` on, where the cells of `segment` satisfy `found` with the values of its table.
 fn find(liar: &Liar<'_>, segment: &str, found: impl Fn(i32, &[i32]) -> bool) -> usize {
@@ -97,7 +70,7 @@ fn swap<T>(values: &mut [T], blocks: usize) {
 
 #[test]
 fn consistent_executions_of_something_else_are_refused() {
-    tell(&[
+    EVERYTHING.refuses(&[
         row!("a negative remainder", |l| shift(l, "stem", 1), Lookup(NonZeroSum)),
         row!(
             "a remainder beyond its range",
@@ -224,7 +197,7 @@ fn consistent_executions_of_something_else_are_refused() {
 
 #[test]
 fn other_weights_than_the_committed_are_refused() {
-    tell(&[
+    EVERYTHING.refuses(&[
         row!(
             "one weight changed",
             |l| {
@@ -274,7 +247,7 @@ fn other_weights_than_the_committed_are_refused() {
 
 #[test]
 fn other_circuits_than_the_agreed_are_refused() {
-    tell(&[
+    EVERYTHING.refuses(&[
         row!(
             "two rows of a function table permuted",
             |l| {

@@ -9,7 +9,7 @@ use mlc_circuit::{
 
 use mlc_runtime::testing::Builder;
 
-use crate::liar::{Expected, all_refused, refused};
+use crate::liar::{Row, all_refused, row, tell};
 use crate::world::everything;
 
 type Edit = fn(&mut Circuit);
@@ -346,37 +346,19 @@ fn malformed_circuits_are_refused() {
     all_refused(&failures);
 }
 
-/// A rule, a circuit that breaks it, and the error.
-struct Row {
-    name: &'static str,
-    edit: Edit,
-    error: Expected<CheckError>,
-}
-
-macro_rules! row {
-    ($name:literal, $edit:expr, $pattern:pat) => {
-        Row {
-            name: $name,
-            edit: $edit,
-            error: refused!(CheckError, $pattern),
-        }
-    };
-}
-
-fn tell(rows: Vec<Row>) {
-    let mut failures = Vec::new();
-    for Row { name, edit, error } in rows {
+/// Rules, each with an edit that breaks it.
+fn refuses(rows: &[Row<Circuit, CheckError>]) {
+    tell(rows, |edit| {
         let mut circuit = everything().circuit;
         edit(&mut circuit);
-        error.judge(name, check(&circuit), &mut failures);
-    }
-    all_refused(&failures);
+        check(&circuit)
+    });
 }
 
 #[test]
 fn circuits_that_are_no_function_are_refused() {
     use CheckError::{Determined, Order};
-    tell(vec![
+    refuses(&[
         row!(
             "an output without an equation",
             |c| {
@@ -468,7 +450,7 @@ fn circuits_that_are_no_function_are_refused() {
 #[test]
 fn circuits_that_may_wrap_are_refused() {
     use CheckError::{Digits, Overflow, Unrepresentable};
-    tell(vec![
+    refuses(&[
         row!(
             "a large constant",
             |c| equation(c, "logits").constant = (1 << 30) - 1,
@@ -612,7 +594,7 @@ fn cells_without_a_check_are_refused() {
         let s = segment(c, name);
         entry(c).segments[s].ranged = false;
     }
-    tell(vec![
+    refuses(&[
         row!(
             "two digits that nothing counts",
             |c| {

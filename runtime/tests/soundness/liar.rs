@@ -201,6 +201,37 @@ impl<E: std::fmt::Debug> Expected<E> {
     }
 }
 
+/// One change to a `T`, and the error that it must end in.
+pub(crate) struct Row<T, E> {
+    pub(crate) name: &'static str,
+    pub(crate) lie: fn(&mut T),
+    pub(crate) error: Expected<E>,
+}
+
+/// A [`Row`]: its name, the change, the error as a pattern.
+macro_rules! row {
+    ($name:literal, $lie:expr, $pattern:pat) => {
+        $crate::liar::Row {
+            name: $name,
+            lie: $lie,
+            error: $crate::liar::Expected {
+                text: stringify!($pattern),
+                matches: |e| matches!(e, $pattern),
+            },
+        }
+    };
+}
+pub(crate) use row;
+
+/// Judges every row; `outcome` makes its change to the truth.
+pub(crate) fn tell<T, E: std::fmt::Debug>(rows: &[Row<T, E>], outcome: impl Fn(fn(&mut T)) -> Result<(), E>) {
+    let mut failures = Vec::new();
+    for Row { name, lie, error } in rows {
+        error.judge(name, outcome(*lie), &mut failures);
+    }
+    all_refused(&failures);
+}
+
 /// Panics with all failures.
 pub(crate) fn all_refused(failures: &[String]) {
     assert!(failures.is_empty(), "{}", failures.join("\n"));

@@ -20,6 +20,8 @@ use mlc_verifier::security::{Parameters, Schedule, weights_shape};
 use mlc_verifier::statement::Statement;
 use mlc_verifier::transcript::Hash;
 
+use crate::liar::{Row, tell};
+
 /// A circuit with all features: private and public inputs, convolution, max pooling, linear layers with biases, repeated
 /// residual blocks, equations with and without products and lookups.
 pub(crate) fn everything() -> Case {
@@ -186,6 +188,15 @@ impl World {
 
     pub(crate) fn schedule(&self) -> Schedule {
         Schedule::new(&self.instance(), &self.loaded.params).unwrap()
+    }
+
+    /// Tells lies to the verifier, one at a time.
+    pub(crate) fn refuses(&'static self, lies: &[Row<Liar<'static>, VerifyError>]) {
+        tell(lies, |lie| {
+            let mut liar = Liar::new(self);
+            lie(&mut liar);
+            liar.outcome(&mut Honest)
+        });
     }
 
     /// The index of a segment.
