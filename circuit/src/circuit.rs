@@ -357,6 +357,9 @@ pub struct Equation {
     pub left: Left,
     /// Added on the right.
     pub constant: i64,
+    /// The cells need not represent every value that the right side may have within its bounds: an assignment whose value
+    /// they do not represent has neither execution nor proof. Its cells all have tables of their own.
+    pub partial: bool,
     /// Linear terms.
     pub reads: Vec<Reads>,
     /// Bilinear terms.

@@ -122,6 +122,7 @@ impl SetupCircuit {
                     name: w.name.clone(),
                     out: out.clone(),
                     left: Left::Output(sums.len() as u16),
+                    partial: false,
                     constant: 0,
                     reads: alloc::vec![Reads {
                         reduce,

@@ -93,6 +93,10 @@ impl Bound {
         for ((port, id), tensor) in ports.zip(&self.tensors) {
             let data = match entry.ty(*id).elem {
                 Elem::Real => Data::Real(tensor.clone()),
+                Elem::Int(int) => Data::Ints(tensor.map(|v| {
+                    let q = (f64::from(*v) / int.scale).round_ties_even() as i64;
+                    q.clamp(int.lo, int.hi)
+                })),
                 _ => Data::Ints(tensor.map(|v| *v as i64)),
             };
             inputs.values.insert(port.name.clone(), data);

@@ -116,10 +116,39 @@ fn inputs() {
 }
 
 #[test]
+fn a_value_beyond_what_calibration_measured_names_its_layer() {
+    let source = LINEAR.replace("real[batch, 4]", "real[batch, 512]").replace(
+        "linear(x, 2, \"fc\")",
+        "let h = linear(x, 2, \"fc\")\n        linear(h * h, 2, \"head\")",
+    );
+    let source = source.replace("import std", "import std.activation.{relu}\nimport std");
+    let tensors = [
+        ("fc.weight", vec![2, 512]),
+        ("fc.bias", vec![2]),
+        ("head.weight", vec![2, 2]),
+        ("head.bias", vec![2]),
+    ];
+    let settings = "[quantise]\nactivation_bits = 12\nweight_bits = 12\ndata = [\"small.json\"]\n";
+    let dir = project(&source, settings, &tensors);
+    let input = |value: f64| format!("[{:?}]", vec![value; 512]);
+    std::fs::write(dir.path().join("small.json"), input(0.125)).unwrap();
+    std::fs::write(dir.path().join("x.json"), input(0.25)).unwrap();
+    let prove = || mlc_in(dir.path(), &["prove", ".", "--input", "x.json", "-o", "p.proof"]);
+    prove().with(0);
+    std::fs::remove_file(dir.path().join("p.proof")).unwrap();
+    std::fs::write(dir.path().join("x.json"), input(1.0)).unwrap();
+    prove()
+        .with(1)
+        .says("'h.q' reaches")
+        .says("calibrate with inputs like it");
+    assert!(!dir.path().join("p.proof").exists());
+}
+
+#[test]
 fn overflow_names_the_layer_the_bound_and_the_mend() {
     let source = LINEAR.replace("real[batch, 4]", "real[batch, 65536]");
     let tensors = [("fc.weight", vec![2, 65536]), ("fc.bias", vec![2])];
-    let settings = "[quantise]\nactivation_bits = 12\nweight_bits = 14\n";
+    let settings = "[quantise]\nactivation_bits = 16\nweight_bits = 14\n";
     let dir = project(&source, settings, &tensors);
     mlc_in(dir.path(), &["compile", "."]).with(1).says("2^30").says("bits");
 }

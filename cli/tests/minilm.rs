@@ -39,25 +39,33 @@ fn sentences_have_the_embeddings_of_transformers() {
         "--input",
         "sentences.txt",
         "--track",
-        "f32",
+        "both",
         "--output-format",
         "json",
     ];
     let out = mlc_in(&fixtures, &args).with(0).json();
-    let rows: Vec<Vec<f64>> = out["output"]["embedding"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(floats)
-        .collect();
-    assert_eq!(rows.len(), expected.len());
+    let embeddings =
+        |key: &str| -> Vec<Vec<f64>> { out[key]["embedding"].as_array().unwrap().iter().map(floats).collect() };
+    let (rows, integers) = (embeddings("output_f32"), embeddings("output"));
+    assert_eq!((rows.len(), integers.len()), (expected.len(), expected.len()));
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let cosine = |a: &[f64], b: &[f64]| dot(a, b) / (dot(a, a) * dot(b, b)).sqrt();
+    let nearest = |rows: &[Vec<f64>], i: usize| {
+        let others = (0..rows.len()).filter(|j| *j != i);
+        others.max_by(|j, k| cosine(&rows[i], &rows[*j]).total_cmp(&cosine(&rows[i], &rows[*k])))
+    };
     for (i, (row, case)) in rows.iter().zip(&expected).enumerate() {
         for (a, b) in row.iter().zip(floats(&case["embedding"])) {
             assert!((a - b).abs() < 1e-3, "sentence {i}: {a} and {b}");
         }
-        let others = (0..rows.len()).filter(|j| *j != i);
-        let nearest = others.max_by(|j, k| dot(row, &rows[*j]).total_cmp(&dot(row, &rows[*k])));
-        assert_eq!(nearest.map(|j| j as u64), case["nearest"].as_u64(), "sentence {i}");
+        let agreement = cosine(row, &integers[i]);
+        assert!(agreement > 0.99, "sentence {i}: the integers are at cosine {agreement}");
+        for rows in [&rows, &integers] {
+            assert_eq!(
+                nearest(rows, i).map(|j| j as u64),
+                case["nearest"].as_u64(),
+                "sentence {i}"
+            );
+        }
     }
 }

@@ -229,7 +229,8 @@ pub struct Rope {
 /// Requantisation, activation and clamp in one lookup (quantised stage).
 ///
 /// `y = T[((acc + half) >> shift) + bias]`, with `half = 2^(shift-1)` (0 where `shift` is 0), `>>` arithmetic, and
-/// `bias` the table's. The index is in the table for every value within the operand's proved bounds.
+/// `bias` the table's. The index is in the table for every value within the operand's proved bounds, unless the operation
+/// is [partial](Requant::partial).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Requant {
     /// Bits dropped, below 31.
@@ -238,6 +239,10 @@ pub struct Requant {
     pub table: Template,
     /// Scale of the result.
     pub scale: f64,
+    /// The table may end before the operand's bounds do: it covers what calibration measured, with headroom, more finely
+    /// than it could cover every value that the bounds allow. An accumulator beyond it has no value, and an input that
+    /// leads there is refused.
+    pub partial: bool,
 }
 
 /// A lookup at the distance to the row's maximum (quantised stage): the numerators of a softmax.

@@ -168,6 +168,7 @@ fn a_quantised_layer() {
                 shift: 6,
                 table: Template::literal("relu8"),
                 scale: 0.25,
+                partial: false,
             },
             acc,
         )

@@ -258,6 +258,13 @@ pub fn check(c: &Circuit) -> Result<(), CheckError> {
                 } else {
                     r.lo
                 };
+                if q.partial {
+                    let bare = cells.iter().any(|(_, s)| e.segments[usize::from(*s)].table.is_none());
+                    if bare {
+                        return Err(CheckError::BarePartial { name: q.name.clone() });
+                    }
+                    continue;
+                }
                 if lo < 0 || r.hi >= i128::from(next) {
                     return Err(CheckError::Unrepresentable {
                         name: q.name.clone(),

@@ -4,7 +4,8 @@
 //! 1. [`form`]: every index, rank and length is consistent, so that nothing downstream can be out of bounds; [`order`]:
 //!    cells are determined by cells before them, so that the circuit is a function of its inputs and weights.
 //! 2. [`bounds`]: from input ranges, table contents and the weight bounds of the setup proof, every equation holds
-//!    over the integers if it holds modulo p; its digits are unique; every value that occurs is representable.
+//!    over the integers if it holds modulo p; its digits are unique; every value that occurs is representable, unless the
+//!    equation is partial.
 //! 3. [`coverage`]: every cell that matters sits in a lookup that is checked cell by cell, or weighted at a point
 //!    drawn after the commitment.
 
@@ -56,6 +57,12 @@ pub enum CheckError {
         name: String,
         /// The largest magnitude.
         bound: u128,
+    },
+    /// A partial equation has a cell without a table of its own.
+    #[error("'{name}' is partial and has a cell that is no key of a table")]
+    BarePartial {
+        /// The equation.
+        name: String,
     },
     /// A right side may leave the range its digits represent.
     #[error("'{name}' ranges over [{lo}, {hi}] but its cells represent [0, {max}]")]

@@ -42,6 +42,7 @@ fn equation(name: &str, left: Left, constant: i64, reads: Vec<Reads>) -> Equatio
         out: vec![Len::fixed(4)],
         left,
         constant,
+        partial: false,
         reads,
         products: vec![],
     }
@@ -234,6 +235,22 @@ fn bounds_are_kept() {
     assert!(matches!(e, CheckError::Unrepresentable { .. }), "{e:?}");
     let e = refused(|c| c.entries[0].inputs[0].hi = 1 << 29);
     assert!(matches!(e, CheckError::Overflow { .. }), "{e:?}");
+    // What a partial equation does not represent still may not wrap.
+    let e = refused(|c| {
+        main(c).equations[0].partial = true;
+        c.entries[0].inputs[0].hi = 1 << 29;
+    });
+    assert!(matches!(e, CheckError::Overflow { .. }), "{e:?}");
+    // Its cells are keys of tables, whatever else bounds them.
+    let e = refused(|c| {
+        let m = main(c);
+        m.equations[0].partial = true;
+        m.segments[0].table = None;
+    });
+    assert!(
+        matches!(e, CheckError::BarePartial { .. } | CheckError::Uncovered { .. }),
+        "{e:?}"
+    );
     let e = refused(|c| main(c).equations[0].left = Left::Cells(vec![(1, 1), (32, 0)]));
     assert_eq!(e, CheckError::Digits { name: "acc".into() });
     // Lengths whose product would wrap 128 bits.

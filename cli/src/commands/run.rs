@@ -1,3 +1,5 @@
+mod layers;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -42,11 +44,17 @@ pub(crate) struct Run {
     /// Which arithmetic to run
     #[arg(long, value_enum, default_value = "int")]
     track: Track,
+    /// Show how far the values of every layer are from the f32 model's, the worst by name
+    #[arg(long, conflicts_with = "track")]
+    layer_errors: bool,
 }
 
 impl Run {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let project = self.model.project()?;
+        if self.layer_errors {
+            return layers::report(&project, self.input.as_deref(), self.prompt.as_deref(), ui);
+        }
         let artefact = matches!(project.source, Source::Circuit(_));
         let (model, compiled) = if self.track == Track::F32 && !artefact {
             (super::load(&project, ui)?, None)

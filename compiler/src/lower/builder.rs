@@ -23,6 +23,8 @@ pub(crate) struct Lookup {
     pub(crate) shift: u32,
     /// The function, on `(acc + half) >> shift`.
     pub(crate) table: Arc<Table>,
+    /// The table ends where calibration did, not where the bounds do.
+    pub(crate) partial: bool,
     /// The equation's constant without rounding and offset.
     pub(crate) constant: i64,
 }
@@ -107,7 +109,7 @@ impl EntryBuilder {
     }
 
     /// Commits `table((value + half) >> shift)`; returns the looked-up value.
-    pub(crate) fn commit(&mut self, name: &str, value: Lin, shift: u32, table: Arc<Table>) -> Lin {
+    pub(crate) fn commit(&mut self, name: &str, value: Lin, shift: u32, table: Arc<Table>, partial: bool) -> Lin {
         let out: Vec<Ax> = self.region_axes().into_iter().chain(value.axes()).collect();
         let mut cells = Vec::new();
         let mut limbs = Vec::new();
@@ -132,6 +134,7 @@ impl EntryBuilder {
             name: name.to_owned(),
             out: out.clone(),
             left: c::Left::Cells(cells),
+            partial,
             constant: value.constant,
             terms: value.terms,
         });
@@ -141,6 +144,7 @@ impl EntryBuilder {
             limbs,
             shift,
             table,
+            partial,
             constant: value.constant,
         });
         self.read_segment(index, &out, value.dims)

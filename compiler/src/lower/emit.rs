@@ -101,6 +101,8 @@ pub(crate) struct Equation {
     pub(crate) out: Vec<Ax>,
     pub(crate) left: c::Left,
     pub(crate) constant: i64,
+    /// The cells need not represent all that the bounds allow.
+    pub(crate) partial: bool,
     pub(crate) terms: Vec<Term>,
 }
 
@@ -247,6 +249,7 @@ impl Equation {
             out: lens(&self.out),
             left: self.left.clone(),
             constant: self.constant,
+            partial: self.partial,
             reads,
             products,
         })

@@ -2,7 +2,8 @@
 //!
 //! A requantisation of the IR names a table that covers the IR's interval. The circuit's analysis is coarser in places (a
 //! product of two activations is bounded symmetrically, every read may be 0), so each table is fitted once more: kept
-//! where it covers, else extended by its end values, which changes no value that occurs.
+//! where it covers, else extended by its end values, which changes no value that occurs. A partial table stays as it is:
+//! what is beyond it is no key, so no execution and no proof has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,7 +37,11 @@ fn fit(lookup: &Lookup, name: &str, lo: i64, hi: i64) -> Result<Fitted, LowerErr
     let index = |acc: i64| (acc + half(lookup.shift)) >> lookup.shift;
     let (least, most) = table.domain();
     let (from, to) = (index(lo), index(hi));
-    let start = if from >= least && to <= most { least } else { from };
+    let start = if lookup.partial || (from >= least && to <= most) {
+        least
+    } else {
+        from
+    };
     let bits = if start == least {
         table.bits()
     } else {
@@ -188,7 +193,7 @@ impl EntryBuilder {
                 .filter(|m| m.source == lookup.index)
                 .map(|m| m.maximum)
                 .collect();
-            if compared.is_empty() || read.contains(&lookup.index) {
+            if compared.is_empty() || lookup.partial || read.contains(&lookup.index) {
                 let table = shared.table(table.clone());
                 self.segments[lookup.index as usize].table = Some(table);
             } else {

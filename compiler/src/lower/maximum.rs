@@ -53,7 +53,7 @@ impl EntryBuilder {
         if self.monotone(&value).is_some() {
             return Some(value);
         }
-        Some(self.commit(&format!("{name}.in"), value, 0, identity(int)?))
+        Some(self.commit(&format!("{name}.in"), value, 0, identity(int)?, false))
     }
 
     /// The maximum over axes that are no dimensions of the value, which is [`comparable`](Self::comparable).
@@ -75,7 +75,7 @@ impl EntryBuilder {
         if known.is_some_and(|(segment, _)| self.lookup_of(segment).is_some_and(counts)) {
             return Some(value);
         }
-        Some(self.commit(&format!("{name}.in"), value, 0, identity(int)?))
+        Some(self.commit(&format!("{name}.in"), value, 0, identity(int)?, false))
     }
 
     /// `table[max - value]`, the maximum over the axes `over` of the value, which is [`counted`](Self::counted); 0 where
@@ -168,6 +168,7 @@ impl EntryBuilder {
             name: format!("{name}.n"),
             out,
             left: c::Left::Cells(vec![(1, count)]),
+            partial: false,
             constant: -1,
             terms: vec![Term::Read {
                 read: attained,

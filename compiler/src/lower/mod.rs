@@ -372,6 +372,7 @@ impl EntryLowering<'_> {
             name: name.to_owned(),
             out,
             left: c::Left::Output(index),
+            partial: false,
             constant: value.constant,
             terms: value.terms,
         });

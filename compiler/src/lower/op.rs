@@ -73,7 +73,7 @@ impl EntryLowering<'_> {
                     .and_then(|name| self.module.tables.get(&name).cloned())
                     .ok_or_else(|| place.fail("a table of its own for every block; blocks share their tables"))?;
                 let x = self.lin(operand(0), place)?;
-                self.b.commit(&place.layer, x, requant.shift, table)
+                self.b.commit(&place.layer, x, requant.shift, table, requant.partial)
             }
             Op::MaxDistance(lookup) => {
                 let table = lookup

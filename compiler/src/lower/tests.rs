@@ -453,8 +453,8 @@ fn the_same_model_gives_the_same_bytes() {
 #[test]
 fn a_bound_that_could_wrap_names_layer_and_mending_setting() {
     let wide = module(|g| {
-        let x = g.input("x", Visibility::Public, batched(&[1 << 17]));
-        let w = weight(g, "wide", &[2, 1 << 17]);
+        let x = g.input("x", Visibility::Public, batched(&[1 << 19]));
+        let w = weight(g, "wide", &[2, 1 << 19]);
         let y = g.named("wide_layer").contract("bi,oi->bo", x, w).unwrap();
         g.output("y", y, Visibility::Public);
     });

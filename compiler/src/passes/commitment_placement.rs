@@ -156,6 +156,7 @@ fn commit(rewriter: &mut Rewriter<'_>, id: ValueId, user: &mlc_ir::Node) -> Resu
         shift: 0,
         table: Template::literal(table_name),
         scale: int.scale,
+        partial: false,
     };
     rewriter.emit(Op::Requant(requant), &[id], &format!("{name}.q"), user.span.clone())
 }

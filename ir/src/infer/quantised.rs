@@ -44,7 +44,7 @@ pub(super) fn requant(scope: Scope<'_>, requant: &Requant, x: &Type) -> Inferred
             ));
         }
         let (lo, hi) = table.domain();
-        if from < lo || to > hi {
+        if !requant.partial && (from < lo || to > hi) {
             return Err(InferErrorKind::Coverage {
                 table: name,
                 lo,

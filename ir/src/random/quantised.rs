@@ -67,6 +67,7 @@ impl Maker<'_> {
             shift,
             table: Template::literal(name),
             scale: to.scale,
+            partial: false,
         };
         self.try_push(Op::Requant(requant), &[id])
     }
@@ -171,6 +172,7 @@ impl Maker<'_> {
             shift,
             table: Template::literal("shares"),
             scale: 0.5,
+            partial: false,
         };
         let shares = self.try_push(Op::Requant(requant), &[distance])?;
         let sum = self.try_push(row(ReduceKind::Sum), &[shares])?;

@@ -42,9 +42,15 @@ pub(super) fn attributes(op: &Op) -> Vec<(&'static str, String)> {
             list
         }
         Op::Table { name, formula } => vec![("name", quote(name)), ("formula", format!("fn {formula}"))],
-        Op::Requant(Requant { shift, table, scale }) => {
-            let table = quote(&table.to_string());
-            vec![("shift", shift.to_string()), ("table", table), ("scale", hex(*scale))]
+        Op::Requant(requant) => {
+            let table = quote(&requant.table.to_string());
+            let mut list = vec![
+                ("shift", requant.shift.to_string()),
+                ("table", table),
+                ("scale", hex(requant.scale)),
+            ];
+            list.extend(requant.partial.then(|| ("partial", "true".to_owned())));
+            list
         }
         Op::MaxDistance(MaxDistance { table, scale }) => {
             vec![("table", quote(&table.to_string())), ("scale", hex(*scale))]
@@ -237,6 +243,7 @@ fn read(name: &str, w: &mut Written) -> Result<Op, String> {
             shift: w.take("shift", Term::number)?,
             table: Template::parse(&w.take("table", Term::string)?).map_err(|e| e.to_string())?,
             scale: w.take("scale", Term::float)?,
+            partial: w.attributes.contains_key("partial") && w.truth("partial")?,
         }),
         "max_distance" => Op::MaxDistance(MaxDistance {
             table: Template::parse(&w.take("table", Term::string)?).map_err(|e| e.to_string())?,

@@ -5,6 +5,7 @@
 //! results are rounded outward to 8 significant bits: the same model and samples give the same plan anywhere.
 
 mod agreement;
+mod layers;
 mod round;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use mlc_ir::{Module, Op, RecipeError, Tensor, WeightSource};
 use rayon::prelude::*;
 
 pub use agreement::{Agreement, dequantise};
+pub use layers::{LayerError, Tracks, layer_errors};
 pub use round::{round_down, round_range, round_up};
 
 use crate::weights::bindings;

@@ -77,6 +77,19 @@ pub enum ExecError {
         /// The value.
         value: i64,
     },
+    /// A value is beyond the table of a partial equation: the table covers what calibration measured, with headroom.
+    #[error(
+        "'{layer}' reaches {percent} % of what its table covers, at position {position}: this input leads beyond what \
+         calibration measured; calibrate with inputs like it"
+    )]
+    Uncalibrated {
+        /// The equation.
+        layer: String,
+        /// Row-major position.
+        position: usize,
+        /// Distance from the middle of the table, of half its length.
+        percent: u64,
+    },
     /// A cell is no key of its table. The circuit's checks exclude it for checked weights and inputs.
     #[error("cell {position} of '{segment}' is {value}, which is no key of {table}")]
     Cell {

@@ -188,6 +188,14 @@ impl<'a> State<'a> {
                     let segment = &entry.segments[s as usize];
                     let table = segment.table.map(|t| self.instance.table(t));
                     if let Some((at, value)) = no_key(digits, table) {
+                        if let (true, Some(table)) = (e.partial, table) {
+                            let rows = table.rows() as u64;
+                            return Err(ExecError::Uncalibrated {
+                                layer: e.name.clone(),
+                                position: range.start + at,
+                                percent: (2 * value - rows as i64).unsigned_abs() * 100 / rows,
+                            });
+                        }
                         return Err(ExecError::Cell {
                             segment: segment.name.clone(),
                             position: range.start + at,

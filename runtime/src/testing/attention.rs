@@ -83,6 +83,7 @@ impl Builder {
             name: format!("{name}.attained"),
             out: leading.to_vec(),
             left: Left::Cells(vec![(1, n)]),
+            partial: false,
             constant: -1,
             reads: vec![Reads {
                 reduce: axes[leading.len()..].to_vec(),

@@ -237,6 +237,7 @@ impl Builder {
             name: name.into(),
             out: out.to_vec(),
             left: Left::Cells(Vec::new()),
+            partial: false,
             constant: 0,
             reads,
             products,
@@ -392,6 +393,7 @@ impl Builder {
             name: format!("{name}.attained"),
             out: leading.to_vec(),
             left: Left::Cells(vec![(1, n)]),
+            partial: false,
             constant: -1,
             reads: vec![Reads {
                 reduce: window.iter().map(|&n| Len::fixed(n)).collect(),
@@ -428,6 +430,7 @@ impl Builder {
             name: name.into(),
             out: out.to_vec(),
             left: Left::Output(o),
+            partial: false,
             constant: 0,
             reads,
             products,

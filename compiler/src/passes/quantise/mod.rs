@@ -11,6 +11,7 @@
 //!   power of two where it would not fit.
 //! - Outputs stay accumulators.
 
+mod norm;
 mod operands;
 mod ops;
 mod precision;
@@ -46,16 +47,30 @@ pub fn quantise(module: &Module, plan: &QuantPlan) -> Result<Module, PassError> 
         return Err(PassError::State(name.clone()));
     }
     let weight_bits = Precision::weights(module, plan);
+    // A weight of several entries is one weight, at a scale that suits all of them.
+    let mut weight_floors = BTreeMap::new();
+    let mut measured = Vec::with_capacity(module.entries.len());
     for (name, entry) in &module.entries {
         let ranges = default_ranges(module, name, entry, plan);
         let fixed = fixed(&entry.body);
         let precision = Precision::new(module, name, entry, plan, &ranges, &fixed);
         let bits = plan.config.activation_bits;
         let scales = scales::scales(entry, &ranges, &|id| fixed.contains(&id), &precision, bits);
-        drop(precision);
+        let names = precision::weight_names(entry);
+        scales::weight_floors(&names, &precision, &scales, plan, &mut weight_floors);
+        let renormalised = precision
+            .squared
+            .iter()
+            .filter(|s| s.renormalises())
+            .map(|s| s.id)
+            .collect();
+        measured.push((ranges, scales, renormalised));
+    }
+    for ((name, entry), (ranges, scales, renormalised)) in module.entries.iter().zip(measured) {
         let mut quantiser = Quantiser {
             module,
             entry,
+            entry_name: name,
             plan,
             ranges,
             scales,
@@ -65,7 +80,10 @@ pub fn quantise(module: &Module, plan: &QuantPlan) -> Result<Module, PassError> 
             accumulators: BTreeSet::new(),
             looked_up: BTreeSet::new(),
             squared: BTreeMap::new(),
+            renormalised,
+            inverse_roots: BTreeMap::new(),
             weight_bits: &weight_bits,
+            weight_floors: &weight_floors,
         };
         quantiser.run()?;
         quantiser.g.finish();
@@ -123,6 +141,7 @@ struct FixedTensor {
 struct Quantiser<'a, 'm> {
     module: &'a Module,
     entry: &'a Entry,
+    entry_name: &'a str,
     plan: &'a QuantPlan,
     ranges: BTreeMap<ValueId, ValueRange>,
     scales: Vec<Scale>,
@@ -136,8 +155,14 @@ struct Quantiser<'a, 'm> {
     looked_up: BTreeSet<ValueId>,
     /// Real values that were committed anew to be squared.
     squared: BTreeMap<ValueId, ValueId>,
+    /// Real values whose norm takes two passes.
+    renormalised: BTreeSet<ValueId>,
+    /// Inverse roots of sums of squares, and views of them, as real values.
+    inverse_roots: BTreeMap<ValueId, norm::InverseRoot>,
     /// Bits of weights that have others than the plan's.
     weight_bits: &'a BTreeMap<String, u32>,
+    /// Least scales of weights, for the bounds of their products.
+    weight_floors: &'a BTreeMap<String, f64>,
 }
 
 /// Names a layer in an error.
@@ -280,24 +305,50 @@ impl Quantiser<'_, '_> {
         }
         let name = format!("{}.q", self.name(id));
         let target = self.target(id);
-        let out = self.requantise(value, None, target, &name, "clamp", place)?;
+        let out = self.requantise(value, self.measured(id), None, target, &name, "clamp", place)?;
         self.activations.insert(value, out);
         Ok(out)
     }
 
-    /// One lookup; `hint` names the table.
+    /// Greatest magnitude that calibration saw of a real value.
+    fn measured(&self, id: ValueId) -> Option<f64> {
+        let key = format!("{}.{}", self.entry_name, self.name(id));
+        let r = self.plan.values.get(&key)?;
+        Some(r.lo.abs().max(r.hi.abs())).filter(|m| *m > 0.0)
+    }
+
+    /// One lookup of `value`, of which `measured` is the greatest magnitude that was seen; `hint` names the table.
+    #[allow(clippy::too_many_arguments)] // a value with what is known of it, a function with its range, and two names
     fn requantise(
         &mut self,
         value: ValueId,
+        measured: Option<f64>,
         f: Option<&Formula>,
         to: Target,
         name: &str,
         hint: &str,
         place: &Place,
     ) -> Result<ValueId, PassError> {
+        let bits = self.plan.config.table_bits;
+        self.requantise_in(value, measured, f, to, name, hint, bits, place)
+    }
+
+    /// As [`Self::requantise`], with a table of at most `bits` index bits.
+    #[allow(clippy::too_many_arguments)] // as above
+    fn requantise_in(
+        &mut self,
+        value: ValueId,
+        measured: Option<f64>,
+        f: Option<&Formula>,
+        to: Target,
+        name: &str,
+        hint: &str,
+        bits: u32,
+        place: &Place,
+    ) -> Result<ValueId, PassError> {
         let int = self.int(value, place)?;
         self.bounded(value, place)?;
-        let made = table::requantise(int, f, to, self.plan.config.table_bits);
+        let made = table::requantise(int, measured, f, to, bits.min(self.plan.config.table_bits));
         let made = made.ok_or_else(|| place.fail("its function is not finite on the range of its argument"))?;
         let name_of_table = self.table(made.table, hint);
         self.g.named(name);
@@ -305,6 +356,7 @@ impl Quantiser<'_, '_> {
             shift: made.shift,
             table: Template::literal(name_of_table),
             scale: to.scale,
+            partial: made.partial,
         };
         let out = self.g.requant(requant, value)?;
         self.looked_up.insert(out);

@@ -9,6 +9,9 @@ use crate::passes::uniform;
 /// Greatest magnitude of a weight: 16 bits with sign.
 const WEIGHT_LIMIT: i64 = (1 << 15) - 1;
 
+/// A weight keeps at least this many steps on either side of 0 when it makes room for sums.
+const LEAST_WEIGHT: f64 = 15.0;
+
 impl Quantiser<'_, '_> {
     /// Weights, constants and views of them: kept until their use is known. `None` for other nodes.
     pub(super) fn fixed_tensor(&self, node: &Node) -> Option<Q> {
@@ -65,11 +68,17 @@ impl Quantiser<'_, '_> {
             .copied()
             .unwrap_or(self.plan.config.weight_bits);
         let greatest = (1i64 << (bits - 1)) - 1;
-        let scale = if w.max_abs > 0.0 {
+        let finest = if w.max_abs > 0.0 {
             w.max_abs / greatest as f64
         } else {
             1.0
         };
+        // Bits that an annotation asks for are not taken away, nor the last few: such a sum is refused.
+        let asked = self.plan.asked.weight_bits.contains_key(&w.name);
+        let floor = self.weight_floors.get(&w.name).copied();
+        let floor = floor.filter(|floor| !asked && w.max_abs >= LEAST_WEIGHT * floor);
+        let scale = finest.max(floor.unwrap_or(0.0));
+        let greatest = (libm::ceil(w.max_abs / scale) as i64).clamp(1, greatest);
         // Rounding moves each summand by half a step at most.
         let count: f64 = w.shape.as_const().map_or(f64::INFINITY, |dims| {
             summed.iter().filter_map(|a| dims.get(*a)).map(|d| *d as f64).product()

@@ -5,6 +5,7 @@ use mlc_ir::{BinaryOp, Einsum, Formula, Node, Op, PoolKind, ReduceKind, Repeat, 
 use super::super::PassError;
 use super::table::Target;
 use super::{Place, Q, Quantiser, precision, residual};
+use crate::passes::expand_norm::INVERSE_ROOT;
 
 /// Bits of cosines and sines.
 const ROPE_BITS: u32 = 12;
@@ -39,6 +40,7 @@ impl Quantiser<'_, '_> {
         let name = place.layer.clone();
         match &node.op {
             Op::Binary(op) => self.binary(*op, x(0), x(1), result, place),
+            Op::Table { name: hint, formula } if hint == INVERSE_ROOT => self.inverse_root(node, formula, place),
             Op::Table { name: hint, formula } => self.function(x(0), formula, hint, result, place),
             Op::Contract(einsum) if x(0) == x(1) => {
                 let value = self.squarable(x(0), einsum, place)?;
@@ -93,6 +95,9 @@ impl Quantiser<'_, '_> {
                 if self.accumulators.contains(&value) {
                     self.accumulators.insert(out);
                 }
+                if let Some(root) = self.inverse_roots.get(&x(0)).cloned() {
+                    self.inverse_roots.insert(result, root);
+                }
                 Ok(out)
             }
             Op::Slice { .. } => {
@@ -141,7 +146,8 @@ impl Quantiser<'_, '_> {
         let count = summed.fold(1u64, |n, (_, d)| n.saturating_mul(precision::most(self.module, d)));
         let limit = precision::square_limit(count);
         let value = self.value(id, place)?;
-        if !self.accumulators.contains(&value) && self.int(value, place)?.max_abs() <= limit {
+        let fits = !self.accumulators.contains(&value) && self.int(value, place)?.max_abs() <= limit;
+        if fits && !self.renormalised.contains(&id) {
             return Ok(value);
         }
         let range = self.ranges.get(&id).map_or(1.0, |r| r.lo.abs().max(r.hi.abs()));
@@ -162,7 +168,7 @@ impl Quantiser<'_, '_> {
             hi: greatest,
         };
         let name = format!("{}.squared", self.name(id));
-        let narrow = self.requantise(value, None, to, &name, "clamp", place)?;
+        let narrow = self.requantise(value, self.measured(id), None, to, &name, "clamp", place)?;
         self.squared.insert(id, narrow);
         Ok(narrow)
     }
@@ -193,7 +199,7 @@ impl Quantiser<'_, '_> {
     }
 
     /// A function of one value: one lookup.
-    fn function(
+    pub(super) fn function(
         &mut self,
         x: ValueId,
         formula: &Formula,
@@ -203,7 +209,15 @@ impl Quantiser<'_, '_> {
     ) -> Result<ValueId, PassError> {
         let value = self.value(x, place)?;
         let target = self.target(result);
-        self.requantise(value, Some(formula), target, &place.layer, hint, place)
+        self.requantise(
+            value,
+            self.measured(x),
+            Some(formula),
+            target,
+            &place.layer,
+            hint,
+            place,
+        )
     }
 
     fn binary(
@@ -310,12 +324,20 @@ impl Quantiser<'_, '_> {
                     hi: int.hi.max(1),
                 };
                 let above = Formula::x().max(0.0);
-                let r = self.requantise(d, Some(&above), to, &format!("{name}.above"), "above", place)?;
+                let r = self.requantise(d, None, Some(&above), to, &format!("{name}.above"), "above", place)?;
                 Ok(if op == BinaryOp::Max {
                     self.g.named(name).add(y, r)?
                 } else {
                     self.g.named(name).sub(x, r)?
                 })
+            }
+            BinaryOp::Mul
+                if self
+                    .inverse_roots
+                    .get(&b)
+                    .is_some_and(|root| root.of == a && root.again) =>
+            {
+                self.renormalise(a, b, result, place)
             }
             BinaryOp::Mul => {
                 // A norm multiplies what it has squared.
@@ -345,6 +367,7 @@ impl Quantiser<'_, '_> {
                 let inverse = 1.0 / Formula::x();
                 let r = self.requantise(
                     divisor,
+                    self.measured(b),
                     Some(&inverse),
                     to,
                     &format!("{name}.inverse"),

@@ -4,7 +4,7 @@
 //! a single product, where more bits cost nothing:
 //!
 //! - a residual stream between norms, what a norm reads, and its inverse roots (`residual_bits`);
-//! - what a gain multiplies (`residual_bits`), what a rotary embedding turns (two bits more than its result);
+//! - what a gain multiplies (12 bits), what a rotary embedding turns (two bits more than its result);
 //! - shares of a softmax, which are small next to 1 ([`SHARE_BITS`]).
 //!
 //! An annotation on any value of a group decides for the group. Groups whose values are squared are cut to what keeps the
@@ -14,12 +14,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mlc_ir::{BinaryOp, Dim, Elem, Entry, INT_LIMIT, Module, Node, Op, Region, ValueId};
 
-use super::residual;
+use super::{residual, softmax};
 use crate::passes::expand_norm::INVERSE_ROOT;
 use crate::plan::{QuantPlan, ValueRange};
 
 /// Bits of the shares of a softmax, sign included, where they are committed.
 pub(super) const SHARE_BITS: u32 = 13;
+
+/// Bits of what a gain multiplies, at least, sign included.
+const GAIN_BITS: u32 = 12;
 
 /// Bits of weights that are looked up or multiplied elementwise, sign included: no sum makes their bounds grow.
 pub(super) const ELEMENTWISE_WEIGHT_BITS: u32 = 12;
@@ -42,8 +45,53 @@ pub(super) struct Precision<'a> {
     carried: BTreeMap<ValueId, (ValueId, u64, Vec<ValueId>)>,
     pub(super) wishes: BTreeMap<ValueId, Wish>,
     /// Squared values, with the number of squares in a sum.
-    pub(super) squared: Vec<(ValueId, u64)>,
+    pub(super) squared: Vec<Squared>,
+    /// Contractions and convolutions of two different operands.
+    pub(super) products: Vec<Product>,
 }
+
+/// A value whose squares are summed by rows.
+#[derive(Debug, Clone)]
+pub(super) struct Squared {
+    pub(super) id: ValueId,
+    /// Number of squares in a sum.
+    pub(super) count: u64,
+    /// The least root mean square of a row that calibration saw.
+    least: Option<f64>,
+    /// Greatest magnitude of an element.
+    range: f64,
+}
+
+/// A row's root mean square has at least this many steps where one pass normalises it.
+const ONE_PASS_STEPS: f64 = 24.0;
+
+impl Squared {
+    /// Whether the steps that a sum of squares leaves room for are too wide for the smallest rows.
+    pub(super) fn renormalises(&self) -> bool {
+        let step = self.range / square_limit(self.count) as f64;
+        self.least.is_some_and(|least| least < ONE_PASS_STEPS * step)
+    }
+}
+
+/// What calibration measured of a value.
+fn plan_range(plan: &QuantPlan, entry_name: &str, entry: &Entry, id: ValueId) -> Option<ValueRange> {
+    plan.values
+        .get(&format!("{entry_name}.{}", entry.value(id).name))
+        .copied()
+}
+
+/// A sum of products.
+#[derive(Debug, Clone)]
+pub(super) struct Product {
+    pub(super) operands: [ValueId; 2],
+    /// Axes of each operand that are summed.
+    pub(super) summed: [Vec<usize>; 2],
+    /// Number of products in a sum.
+    pub(super) count: u64,
+}
+
+/// Greatest magnitude of a sum of products: what a requantisation takes, with room for a bias.
+pub(super) const PRODUCT_LIMIT: f64 = (INT_LIMIT / 16 * 7) as f64;
 
 /// Greatest integer whose `count` squares sum to less than what a requantisation takes.
 pub(super) fn square_limit(count: u64) -> i64 {
@@ -58,6 +106,34 @@ pub(super) fn most(module: &Module, dim: &Dim) -> u64 {
     });
     let sum = runtime.fold(dim.constant(), i64::saturating_add);
     u64::try_from(sum).unwrap_or(0).max(1)
+}
+
+/// A weight or a view of one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WeightName<'a> {
+    pub(super) name: &'a str,
+    /// Its axes are those of the weight.
+    pub(super) upright: bool,
+}
+
+/// The weights of an entry and their views.
+pub(super) fn weight_names(entry: &Entry) -> BTreeMap<ValueId, WeightName<'_>> {
+    let mut names = BTreeMap::new();
+    for node in entry.all_nodes() {
+        let inner = || names.get(node.operands.first()?).copied();
+        let name = match &node.op {
+            Op::Weight(name) => Some(WeightName { name, upright: true }),
+            Op::Slice { .. } => inner(),
+            Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) => {
+                inner().map(|w: WeightName<'_>| WeightName { upright: false, ..w })
+            }
+            _ => None,
+        };
+        if let (Some(name), Some(id)) = (name, node.results.first()) {
+            names.insert(*id, name);
+        }
+    }
+    names
 }
 
 impl<'a> Precision<'a> {
@@ -78,8 +154,9 @@ impl<'a> Precision<'a> {
             carried: BTreeMap::new(),
             wishes: BTreeMap::new(),
             squared: Vec::new(),
+            products: Vec::new(),
         };
-        out.region(entry, &entry.body);
+        out.region(name, entry, &entry.body);
         for (i, value) in entry.values.iter().enumerate() {
             if let Some(bits) = plan.asked.value_bits.get(&format!("{name}.{}", value.name)) {
                 out.wish(
@@ -103,7 +180,7 @@ impl<'a> Precision<'a> {
         self.wish(id, Wish { asked: false, bits });
     }
 
-    fn region(&mut self, entry: &'a Entry, region: &'a Region) {
+    fn region(&mut self, name: &str, entry: &'a Entry, region: &'a Region) {
         let fine = self.plan.config.residual_bits;
         for node in &region.nodes {
             for id in &node.results {
@@ -121,16 +198,30 @@ impl<'a> Precision<'a> {
                         .zip(dims)
                         .filter(|(c, _)| !einsum.out().contains(*c))
                         .fold(1u64, |n, (_, d)| n.saturating_mul(most(self.module, d)));
-                    self.squared.push((node.operands[0], count));
+                    let measured = plan_range(self.plan, name, entry, result);
+                    self.squared.push(Squared {
+                        id: node.operands[0],
+                        count,
+                        least: measured.map(|r| libm::sqrt(r.lo.max(0.0) / count as f64)),
+                        range: self.range(node.operands[0]),
+                    });
                     self.wants(node.operands[0], fine);
                 }
-                Op::Table { name, .. } if name == INVERSE_ROOT => self.wants(result, fine),
+                Op::Contract(einsum) => {
+                    let summed = [einsum.lhs(), einsum.rhs()].map(|labels| {
+                        let axes = labels.char_indices().filter(|(_, c)| !einsum.out().contains(*c));
+                        axes.map(|(i, _)| i).collect()
+                    });
+                    self.product(entry, node, summed);
+                }
+                Op::Conv2d(_) => self.product(entry, node, [Vec::new(), vec![1, 2, 3]]),
+                Op::Table { name: table, .. } if table == INVERSE_ROOT => self.wants(result, fine),
                 Op::Reshape(_) if self.is_inverse_root(node.operands[0]) => self.wants(result, fine),
                 Op::Binary(BinaryOp::Mul) if entry.ty(node.operands[1]).shape.rank() > 0 => {
                     let (a, b) = (node.operands[0], node.operands[1]);
                     for (x, w) in [(a, b), (b, a)] {
                         if self.fixed.contains(&w) && !self.fixed.contains(&x) {
-                            self.wants(x, fine);
+                            self.wants(x, fine.min(self.plan.config.activation_bits.max(GAIN_BITS)));
                         }
                     }
                 }
@@ -145,10 +236,32 @@ impl<'a> Precision<'a> {
                         let param = repeat.body.params[i];
                         self.carried.insert(param, (node.operands[i], count, added));
                     }
-                    self.region(entry, &repeat.body);
+                    self.region(name, entry, &repeat.body);
                 }
                 _ => {}
             }
+        }
+    }
+
+    fn product(&mut self, entry: &Entry, node: &Node, summed: [Vec<usize>; 2]) {
+        // The second operand of both operations has all summed axes.
+        let dims = &entry.ty(node.operands[1]).shape.0;
+        let lens = summed[1].iter().map(|axis| most(self.module, &dims[*axis]));
+        self.products.push(Product {
+            operands: [node.operands[0], node.operands[1]],
+            count: lens.fold(1u64, u64::saturating_mul),
+            summed,
+        });
+    }
+
+    /// Greatest integer of an operand of a product whose own scale cannot change: the numerators of a softmax.
+    pub(super) fn numerators(&self, id: ValueId, count: u64) -> Option<i64> {
+        match &self.definitions.get(&id)?.op {
+            Op::Softmax => Some(softmax::greatest(count)),
+            Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) => {
+                self.numerators(self.definitions[&id].operands[0], count)
+            }
+            _ => None,
         }
     }
 
@@ -186,26 +299,16 @@ impl<'a> Precision<'a> {
     pub(super) fn weights(module: &Module, plan: &QuantPlan) -> BTreeMap<String, u32> {
         let mut out = BTreeMap::new();
         for entry in module.entries.values() {
-            let nodes = entry.all_nodes();
-            let mut names: BTreeMap<ValueId, &str> = BTreeMap::new();
-            for node in &nodes {
-                let view = matches!(
-                    node.op,
-                    Op::Reshape(_) | Op::Transpose(_) | Op::Slice { .. } | Op::Broadcast(_)
-                );
-                let name = match &node.op {
-                    Op::Weight(name) => Some(name.as_str()),
-                    _ if view => names.get(&node.operands[0]).copied(),
-                    _ => None,
-                };
-                if let (Some(name), Some(id)) = (name, node.results.first()) {
-                    names.insert(*id, name);
-                }
+            let names = weight_names(entry);
+            for node in entry.all_nodes() {
                 let elementwise = matches!(node.op, Op::Embedding | Op::Binary(BinaryOp::Mul));
                 let real = node.results.iter().all(|id| entry.ty(*id).elem == Elem::Real);
-                for name in node.operands.iter().filter_map(|id| names.get(id)) {
+                for weight in node.operands.iter().filter_map(|id| names.get(id)) {
                     if elementwise && real {
-                        out.insert((*name).to_owned(), ELEMENTWISE_WEIGHT_BITS.max(plan.config.weight_bits));
+                        out.insert(
+                            weight.name.to_owned(),
+                            ELEMENTWISE_WEIGHT_BITS.max(plan.config.weight_bits),
+                        );
                     }
                 }
             }

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use mlc_ir::{BinaryOp, Elem, Entry, Op, PoolKind, ReduceKind, Region, ValueId};
 
-use super::precision::{Precision, Wish, square_limit};
-use crate::plan::ValueRange;
+use super::precision::{PRODUCT_LIMIT, Precision, Product, WeightName, Wish, square_limit};
+use crate::plan::{QuantPlan, ValueRange};
 
 /// A sum that may be this many times greater than what its group was measured to be is squared without a commitment of its
 /// own: one bit of precision for one lookup per element.
@@ -17,6 +17,9 @@ const VIRTUAL_SLACK: f64 = 2.5;
 
 /// Steps by which the rounded bounds of the terms of a sum may exceed the real ones.
 const SQUARE_ROUNDING: i64 = 8;
+
+/// No product takes more precision than this from a value.
+const LEAST_PRODUCT: f64 = 31.0;
 
 /// Union-find over values.
 struct Groups(Vec<u32>);
@@ -74,23 +77,88 @@ pub(super) fn scales(
     // Where a sum is squared as it is, its terms leave room for the sum of squares; a sum far wider than what was measured
     // of it is committed for that instead, and leaves the group alone.
     let mut least = vec![0f64; entry.values.len()];
-    for (id, count) in &precision.squared {
-        let bound = precision.uncommitted(*id);
-        let group = groups.find(*id);
+    for squared in precision.squared.iter().filter(|s| !s.renormalises()) {
+        let bound = precision.uncommitted(squared.id);
+        let group = groups.find(squared.id);
         if bound <= VIRTUAL_SLACK * most[group] {
-            least[group] = least[group].max(bound / (square_limit(*count) - SQUARE_ROUNDING) as f64);
+            least[group] = least[group].max(bound / (square_limit(squared.count) - SQUARE_ROUNDING) as f64);
+        }
+    }
+    let magnitude = |group: usize| if most[group] > 0.0 { most[group] } else { 1.0 };
+    let mut steps: Vec<f64> = (0..entry.values.len())
+        .map(|group| {
+            let greatest = (1i64 << (wishes[group].bits - 1)) - 1;
+            (magnitude(group) / greatest as f64).max(least[group])
+        })
+        .collect();
+    for product in &precision.products {
+        if !product.operands.iter().any(|id| fixed(*id)) {
+            make_room(product, precision, &wishes, &mut groups, &mut steps);
         }
     }
     (0..entry.values.len())
         .map(|i| {
             let group = groups.find(ValueId(i as u32));
-            let m = if most[group] > 0.0 { most[group] } else { 1.0 };
             let greatest = (1i64 << (wishes[group].bits - 1)) - 1;
-            let scale = (m / greatest as f64).max(least[group]);
-            let greatest = (libm::ceil(m / scale) as i64).clamp(1, greatest);
+            let scale = steps[group];
+            let greatest = (libm::ceil(magnitude(group) / scale) as i64).clamp(1, greatest);
             Scale { scale, greatest }
         })
         .collect()
+}
+
+/// Coarsens the scales of two values whose product would pass [`PRODUCT_LIMIT`], the finer one first; scales that an
+/// annotation asks for stay.
+fn make_room(product: &Product, precision: &Precision<'_>, wishes: &[Wish], groups: &mut Groups, steps: &mut [f64]) {
+    let of = product.operands.map(|id| groups.find(id));
+    let shares = product.operands.map(|id| precision.numerators(id, product.count));
+    let range = product.operands.map(|id| precision.uncommitted(id));
+    let free = [0, 1].map(|i| shares[i].is_none() && !wishes[of[i]].asked);
+    // 64 steps of a quarter are a factor of a million: more than any scale has to give.
+    for _ in 0..64 {
+        let integer = [0, 1].map(|i| shares[i].map_or_else(|| range[i] / steps[of[i]] + 1.0, |one| one as f64));
+        if integer[0] * integer[1] * product.count as f64 <= PRODUCT_LIMIT {
+            return;
+        }
+        let finer = usize::from(integer[1] > integer[0]);
+        match [finer, 1 - finer]
+            .into_iter()
+            .find(|i| free[*i] && integer[*i] > LEAST_PRODUCT)
+        {
+            Some(i) => steps[of[i]] *= 1.25,
+            None => return,
+        }
+    }
+}
+
+/// The least scale of every weight at which no sum of its products passes [`PRODUCT_LIMIT`], for weights of which calibration
+/// bounds the sums. `names`: weights and views of them.
+pub(super) fn weight_floors(
+    names: &BTreeMap<ValueId, WeightName<'_>>,
+    precision: &Precision<'_>,
+    scales: &[Scale],
+    plan: &QuantPlan,
+    out: &mut BTreeMap<String, f64>,
+) {
+    for product in &precision.products {
+        for (weight, other) in [(0, 1), (1, 0)] {
+            let (Some(of), other) = (names.get(&product.operands[weight]), product.operands[other]) else {
+                continue;
+            };
+            if names.contains_key(&other) {
+                continue;
+            }
+            let integer = precision.uncommitted(other) / scales[other.index()].scale + 1.0;
+            let (stats, count) = (plan.weight(of.name), product.count as f64);
+            let by_greatest = stats.max_abs * count * integer / PRODUCT_LIMIT;
+            let room = PRODUCT_LIMIT / integer - count / 2.0;
+            let bounded = of.upright && stats.axes == product.summed[weight] && room > 0.0;
+            let by_sums = stats.column_sum.filter(|_| bounded);
+            let floor = by_sums.map_or(by_greatest, |sum| by_greatest.min(sum / room));
+            let slot = out.entry(of.name.to_owned()).or_insert(floor);
+            *slot = slot.max(floor);
+        }
+    }
 }
 
 fn join_region(region: &Region, groups: &mut Groups, fixed: &dyn Fn(ValueId) -> bool) {

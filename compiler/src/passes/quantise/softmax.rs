@@ -26,6 +26,22 @@ const INVERSE_ONE: [i64; 2] = [32767, 8191];
 /// sums between 1 and this many times 1, and loses as many steps.
 const FEW: u64 = 128;
 
+/// The integer that stands for 1 in numerators over so many positions: as great as `Σ e·v` and `Σ e` leave room for, with
+/// values of at least 8 bits.
+fn one(positions: u64) -> i64 {
+    let room = mlc_ir::INT_LIMIT / 2 / 128;
+    ONE.min((room / i64::try_from(positions).unwrap_or(i64::MAX)).max(1))
+}
+
+/// Greatest integer of a softmax as an operand: its numerators, or its shares where it is over many positions.
+pub(super) fn greatest(positions: u64) -> i64 {
+    if positions <= FEW {
+        one(positions)
+    } else {
+        (1 << (precision::SHARE_BITS - 1)) - 1
+    }
+}
+
 impl Quantiser<'_, '_> {
     /// Softmax of the first operand, masked by the second.
     pub(super) fn softmax(&mut self, node: &Node, place: &Place) -> Result<Q, PassError> {
@@ -56,9 +72,7 @@ impl Quantiser<'_, '_> {
         )?;
         let int = self.int(t, place)?;
 
-        // As much as Σ e·v and Σ e leave room for.
-        let room = mlc_ir::INT_LIMIT / 2 / 128;
-        let one = ONE.min((room / i64::try_from(positions).unwrap_or(i64::MAX)).max(1));
+        let one = one(positions);
         if one < 255 {
             return Err(place.fail(format!(
                 "a softmax over {positions} positions leaves less than 8 bits to each; declare a smaller maximum"
@@ -88,6 +102,7 @@ impl Quantiser<'_, '_> {
         let reciprocal = 1.0 / Formula::x().max(1.0);
         let inverse = self.requantise(
             sum,
+            None,
             Some(&reciprocal),
             unit,
             &format!("{name}.inverse"),
@@ -139,6 +154,7 @@ impl Quantiser<'_, '_> {
             shift,
             table: Template::literal(self.table(table, "id")),
             scale: libm::ldexp(int.scale, shift as i32),
+            partial: false,
         };
         let out = self.g.named(name).requant(requant, value)?;
         self.looked_up.insert(out);

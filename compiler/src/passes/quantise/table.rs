@@ -4,6 +4,11 @@
 //! bucket. Dropping more bits makes a smaller table and coarser buckets; the most are dropped for which neighbouring
 //! entries differ by at most half a step before rounding (so that the bucket's width costs at most a quarter of a step),
 //! unless the table would pass the configured size. Values come from `f64` arithmetic and `libm` alone.
+//!
+//! **Partial tables.** What the bounds of a sum of many products allow is often a hundred times what it comes to. Where a
+//! table that covers the bounds would be too coarse, or have more than 2^[`WHOLE_BITS`] rows, one is made of at least
+//! [`HEADROOM`] times what was measured instead; an accumulator beyond it has no value. Rows cost prover and verifier
+//! the same whether they are looked up or not.
 
 use mlc_ir::table::{MAX_TABLE_BITS, requant_input};
 use mlc_ir::{Formula, IntType, Table};
@@ -24,7 +29,22 @@ pub(crate) struct Target {
 pub(crate) struct Requantisation {
     pub(crate) shift: u32,
     pub(crate) table: Table,
+    /// The table does not cover all of the operand's bounds.
+    pub(crate) partial: bool,
 }
+
+/// How many times the greatest magnitude that was measured a partial table covers at least.
+pub(crate) const HEADROOM: f64 = 2.0;
+
+/// Greatest number of index bits of a table that covers bounds far beyond what was measured.
+const WHOLE_BITS: u32 = 12;
+
+/// Neighbouring entries differ by at most this many steps, before rounding; results of more than [`FINE`] steps do with
+/// whole ones.
+const BUCKET: [f64; 2] = [0.5, 1.0];
+
+/// Steps of a result whose last bit is finer than what follows needs.
+const FINE: i64 = 1024;
 
 /// Greatest number of bits dropped.
 const MAX_SHIFT: u32 = 24;
@@ -34,15 +54,45 @@ fn index_bits(x: IntType, shift: u32) -> u32 {
     (u64::BITS - span.unsigned_abs().leading_zeros()).max(1)
 }
 
+/// `x` within [`HEADROOM`] times a measured magnitude in real units.
+pub(crate) fn within(x: IntType, measured: f64) -> IntType {
+    let most = libm::ceil((measured * HEADROOM / x.scale).min(1e18)).max(1.0) as i64;
+    IntType {
+        lo: x.lo.max(-most),
+        hi: x.hi.min(most),
+        ..x
+    }
+}
+
 /// Chooses shift and table for `f` (the identity where `None`) on integers of type `x`; `None` where even the greatest
-/// shift leaves more than `table_bits` index bits, or the function is nowhere finite.
-pub(crate) fn requantise(x: IntType, f: Option<&Formula>, to: Target, table_bits: u32) -> Option<Requantisation> {
+/// shift leaves more than `table_bits` index bits, or the function is nowhere finite. `measured` is the greatest magnitude
+/// that calibration saw of the operand, in real units.
+pub(crate) fn requantise(
+    x: IntType,
+    measured: Option<f64>,
+    f: Option<&Formula>,
+    to: Target,
+    table_bits: u32,
+) -> Option<Requantisation> {
     // Circuits bound every read by an interval that contains 0.
     let x = IntType {
         lo: x.lo.min(0),
         hi: x.hi.max(0),
         ..x
     };
+    let whole = covering(x, f, to, table_bits);
+    let narrow = measured.map(|m| within(x, m)).filter(|n| *n != x);
+    let enough = whole
+        .as_ref()
+        .is_some_and(|(r, smooth)| *smooth && r.table.bits() <= WHOLE_BITS);
+    match narrow.filter(|_| !enough).and_then(|n| covering(n, f, to, table_bits)) {
+        Some((r, _)) => Some(Requantisation { partial: true, ..r }),
+        None => whole.map(|(r, _)| r),
+    }
+}
+
+/// As [`requantise`] for all of `x`, and whether buckets are as narrow as they should be.
+fn covering(x: IntType, f: Option<&Formula>, to: Target, table_bits: u32) -> Option<(Requantisation, bool)> {
     // They bound products symmetrically too, which may double a range that is not symmetric.
     let lopsided = x.hi.min(-x.lo) < x.hi.max(-x.lo) / 2;
     let table_bits = table_bits.min(MAX_TABLE_BITS - u32::from(lopsided));
@@ -52,12 +102,13 @@ pub(crate) fn requantise(x: IntType, f: Option<&Formula>, to: Target, table_bits
         f.map_or(v, |f| f.eval(v)) / to.scale
     };
     let (lo, hi) = (to.lo as f64, to.hi as f64);
+    let bucket = BUCKET[usize::from(to.hi.max(-to.lo) >= FINE)];
     let smooth = |shift: u32| {
         let (from, to) = (requant_input(x.lo, shift), requant_input(x.hi, shift));
         let value = |t: i64| real(t, shift).clamp(lo - 0.5, hi + 0.5);
         (from..to).all(|t| {
             let step = value(t + 1) - value(t);
-            step.is_nan() || libm::fabs(step) <= 0.5
+            step.is_nan() || libm::fabs(step) <= bucket
         })
     };
     let most = (least..=MAX_SHIFT).rev().find(|s| index_bits(x, *s) >= 2 && smooth(*s));
@@ -70,7 +121,8 @@ pub(crate) fn requantise(x: IntType, f: Option<&Formula>, to: Target, table_bits
         finite |= v.is_finite();
         saturate(v, to)
     })?;
-    finite.then_some(Requantisation { shift, table })
+    let partial = false;
+    finite.then_some((Requantisation { shift, table, partial }, most.is_some()))
 }
 
 /// `v` rounded to the nearest integer, halves to even, within the target; NaN is 0 or the nearest to it.
@@ -100,7 +152,7 @@ mod tests {
     #[test]
     fn a_plain_requantisation_keeps_two_bits_below_the_step() {
         // acc · 2^-10 in steps of 1/2: buckets of 2^8 are half a step wide.
-        let r = requantise(acc(1.0 / 1024.0, 1 << 20), None, BYTE, 16).unwrap();
+        let r = requantise(acc(1.0 / 1024.0, 1 << 20), None, None, BYTE, 16).unwrap();
         assert_eq!((r.shift, r.table.bits()), (8, 14));
         let at = |acc: i64| r.table.get(requant_input(acc, r.shift)).unwrap();
         assert_eq!((at(0), at(1024), at(-1024), at(1 << 20)), (0, 2, -2, 127));
@@ -109,14 +161,31 @@ mod tests {
 
     #[test]
     fn a_small_budget_makes_wide_buckets() {
-        let r = requantise(acc(1.0 / 1024.0, 1 << 20), None, BYTE, 6).unwrap();
+        let r = requantise(acc(1.0 / 1024.0, 1 << 20), None, None, BYTE, 6).unwrap();
         assert!(r.table.bits() <= 6);
+    }
+
+    #[test]
+    fn what_was_measured_bounds_a_table_that_would_be_too_coarse() {
+        // Bounds of 2^28 leave buckets of 2^13 to a table of 16 bits; a value of 3.0 is 3 · 2^10.
+        let r = requantise(acc(1.0 / 1024.0, 1 << 28), Some(3.0), None, BYTE, 16).unwrap();
+        assert!(r.partial);
+        assert_eq!((r.shift, r.table.bits()), (8, 6));
+        let at = |acc: i64| r.table.get(requant_input(acc, r.shift));
+        assert_eq!((at(1024), at(6 * 1024), at(-6 * 1024)), (Some(2), Some(12), Some(-12)));
+        assert_eq!((at(12 * 1024), at(-12 * 1024)), (None, None));
+        // A table that is fine enough covers all that may be.
+        assert!(
+            !requantise(acc(1.0 / 1024.0, 1 << 18), Some(3.0), None, BYTE, 16)
+                .unwrap()
+                .partial
+        );
     }
 
     #[test]
     fn functions_saturate_and_are_exact_at_shift_zero() {
         let relu = Formula::x().max(0.0);
-        let r = requantise(acc(0.5, 300), Some(&relu), BYTE, 12).unwrap();
+        let r = requantise(acc(0.5, 300), None, Some(&relu), BYTE, 12).unwrap();
         assert_eq!(r.shift, 0);
         assert_eq!(r.table.get(-5), Some(0));
         assert_eq!(r.table.get(5), Some(5));
