@@ -77,24 +77,35 @@ pub(crate) fn read_input(project: &Project, model: &Model, path: &Path) -> Resul
 }
 
 /// The plan that settings and source ask for: one that was written, else one calibrated on the data, else defaults.
+///
+/// Widths are those of mlc.toml, else of the model's annotation, else of the plan; ranges, bits and clamps that the source
+/// declares by name stand before those of a written plan.
 pub(crate) fn plan(project: &Project, model: &Model) -> Result<QuantPlan, CliError> {
     let table = &project.manifest.quantise;
-    if let Some(path) = &table.plan {
-        let path = project.root.join(path);
-        return QuantPlan::parse(&files::read_text(&path)?).map_err(|e| CliError::read(&path, e));
-    }
-    let mut empty = QuantPlan::default();
+    let written = match &table.plan {
+        Some(path) => {
+            let path = project.root.join(path);
+            let text = files::read_text(&path)?;
+            Some(QuantPlan::parse(&text).map_err(|e| CliError::read(&path, e))?)
+        }
+        None => None,
+    };
+    let is_written = written.is_some();
+    let mut plan = written.unwrap_or_default();
     for hint in model.quant.iter().filter(|h| h.target == QuantTarget::Model) {
-        set(&mut empty.config.activation_bits, hint.activations);
-        set(&mut empty.config.weight_bits, hint.weights);
+        set(&mut plan.config.activation_bits, hint.activations);
+        set(&mut plan.config.weight_bits, hint.weights);
     }
-    set(&mut empty.config.activation_bits, table.activation_bits);
-    set(&mut empty.config.weight_bits, table.weight_bits);
-    set(&mut empty.config.table_bits, table.table_bits);
-    set(&mut empty.config.softmax_bits, table.softmax_bits);
-    empty.validate().map_err(CliError::refused)?;
+    set(&mut plan.config.activation_bits, table.activation_bits);
+    set(&mut plan.config.weight_bits, table.weight_bits);
+    set(&mut plan.config.table_bits, table.table_bits);
+    set(&mut plan.config.softmax_bits, table.softmax_bits);
+    plan.validate().map_err(CliError::refused)?;
+    if is_written {
+        return annotated(model, plan, &prepared(model)?);
+    }
 
-    let settings = empty.to_text().map_err(CliError::refused)?;
+    let settings = plan.to_text().map_err(CliError::refused)?;
     let (text, weights) = (model.module.to_string(), model.weights.digest()?);
     let mut parts = vec![
         model.entry.as_bytes().to_vec(),
@@ -118,16 +129,26 @@ pub(crate) fn plan(project: &Project, model: &Model) -> Result<QuantPlan, CliErr
     if let Some(plan) = files::read_text(&cached).ok().and_then(|t| QuantPlan::parse(&t).ok()) {
         return Ok(plan);
     }
-    let plan = calibrated(model, &samples(project, model)?, empty.config)?;
+    let plan = calibrated(model, &samples(project, model)?, plan.config)?;
     files::write_atomic(&cached, plan.to_text().map_err(CliError::refused)?.as_bytes())?;
     Ok(plan)
 }
 
 /// The plan of a model by its statistics over samples.
 pub(crate) fn calibrated(model: &Model, samples: &[Bound], config: QuantConfig) -> Result<QuantPlan, CliError> {
-    let prepared = prepare(model.module.clone(), &mut |_, _| {}).map_err(CliError::refused)?;
-    let mut plan = calibrate(&prepared, &model.entry, &model.weights, samples, config)?;
-    plan.apply_hints(&model.quant, &model.module, &prepared);
+    let prepared = prepared(model)?;
+    let plan = calibrate(&prepared, &model.entry, &model.weights, samples, config)?;
+    annotated(model, plan, &prepared)
+}
+
+/// The module whose values and weights a plan names.
+fn prepared(model: &Model) -> Result<Module, CliError> {
+    prepare(model.module.clone(), &mut |_, _| {}).map_err(CliError::refused)
+}
+
+/// A plan with what the source declares of single values and weights.
+fn annotated(model: &Model, mut plan: QuantPlan, prepared: &Module) -> Result<QuantPlan, CliError> {
+    plan.apply_hints(&model.quant, &model.module, prepared);
     plan.validate().map_err(CliError::refused)?;
     Ok(plan)
 }

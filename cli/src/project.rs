@@ -62,7 +62,7 @@ pub(crate) struct QuantiseTable {
     /// Sample inputs to calibrate on, in this order.
     #[serde(default)]
     pub(crate) data: Vec<PathBuf>,
-    /// A plan that `mlc calibrate` wrote; then `data` is not read.
+    /// A plan that `mlc calibrate` wrote; then `data` is not read. Annotations and the widths below stand before it.
     pub(crate) plan: Option<PathBuf>,
     /// Bits of activations.
     pub(crate) activation_bits: Option<u32>,

@@ -1,8 +1,8 @@
-//! Files that outlive a run: compiled circuits as models, proofs as JSON.
+//! Files that outlive a run: compiled circuits as models, plans, proofs as JSON.
 
 mod common;
 
-use common::{digits, listing, mlc_in};
+use common::{digits, listing, mlc_in, project};
 use serde_json::{Value, json};
 
 #[test]
@@ -133,6 +133,72 @@ fn a_damaged_circuit_is_one_error() {
         .with(2)
         .says("`absent.circuit`")
         .says("no such file");
+}
+
+/// A plan gives the circuit that it was written for; what the source declares stands before it.
+#[test]
+fn annotations_stand_before_a_plan() {
+    let source = |model: &str, input: &str| {
+        format!(
+            "import std.linear.{{linear}}\n{model}\nmodel M {{\n    dim batch: runtime max 4\n    \
+             entry main({input} x: public real[batch, 4]) -> (y: public real[batch, 2]) {{\n        \
+             linear(x, 2, \"fc\")\n    }}\n}}\n"
+        )
+    };
+    let tensors = [("fc.weight", vec![2, 4]), ("fc.bias", vec![2])];
+    let circuit = |source: &str, settings: &str, plan: &str| {
+        let dir = project(source, settings, &tensors);
+        std::fs::write(dir.path().join("plan.toml"), plan).unwrap();
+        let compile = ["compile", ".", "-o", "c", "--output-format", "json"];
+        mlc_in(dir.path(), &compile).with(0).json()["circuit"]["digest"].clone()
+    };
+    let written = |source: &str, settings: &str| {
+        let dir = project(source, settings, &tensors);
+        mlc_in(dir.path(), &["calibrate", "."]).with(0).out
+    };
+    let pinned = "[quantise]\nplan = 'plan.toml'\n";
+    let plain = source("", "@range(-1, 1)");
+    let plan = written(&plain, "");
+    // Bits of the model, of an input, and those of mlc.toml, which stand before the model's: a plan written before they were
+    // declared gives what one gives that is written now.
+    let seven = source("@quant(activations = 7)", "@range(-1, 1)");
+    let nine = source("", "@range(-1, 1) @quant(bits = 9)");
+    let mut seen = Vec::new();
+    for (source, widths) in [
+        (&plain, ""),
+        (&seven, ""),
+        (&nine, ""),
+        (&seven, "activation_bits = 6\n"),
+    ] {
+        let settings = format!("[quantise]\n{widths}");
+        let fresh = circuit(source, &settings, "");
+        assert_eq!(circuit(source, &format!("{pinned}{widths}"), &plan), fresh, "{source}");
+        let renewed = written(source, &settings);
+        assert_eq!(
+            circuit(source, &format!("{pinned}{widths}"), &renewed),
+            fresh,
+            "{source}"
+        );
+        assert!(!seen.contains(&fresh), "{source}");
+        seen.push(fresh);
+    }
+
+    // Ranges and clamps, against a plan that says something else.
+    let run = |input: &str, plan: &str| {
+        let dir = project(&source("", input), pinned, &tensors);
+        std::fs::write(dir.path().join("plan.toml"), plan).unwrap();
+        std::fs::write(dir.path().join("x.json"), "[[0, 0, 0, 1.5]]").unwrap();
+        mlc_in(dir.path(), &["run", ".", "--input", "x.json"])
+    };
+    let wide = "version = 1\n[values.\"main.x\"]\nlo = -2.0\nhi = 2.0\n";
+    run("", wide).with(0);
+    run("@range(-1, 1)", wide).with(1).says("outside");
+    run("@range(-1, 1) @quant(clamp = true)", wide).with(0);
+    let clamped = "version = 1\n[asked]\nclamp = [\"main.x\"]\n";
+    run("@range(-1, 1)", clamped).with(0);
+    run("@range(-1, 1) @quant(clamp = false)", clamped)
+        .with(1)
+        .says("outside");
 }
 
 #[test]

@@ -17,7 +17,8 @@ fn built_on(recipe: &Recipe, part: &Recipe) -> bool {
 }
 
 impl QuantPlan {
-    /// Ranges, bits and clamps that the source declares; a declared range is a promise of its author, whatever samples say.
+    /// Ranges, bits and clamps that the source declares; a declared range is a promise of its author, whatever samples or a
+    /// written plan say.
     /// `source` is the module of the front-end, `prepared` the one of the plan.
     pub fn apply_hints(&mut self, hints: &[QuantHint], source: &Module, prepared: &Module) {
         let mut asked: BTreeMap<&str, u32> = BTreeMap::new();
@@ -44,8 +45,10 @@ impl QuantPlan {
                     if let Some(bits) = hint.bits {
                         self.asked.value_bits.insert(key.clone(), bits);
                     }
-                    if hint.clamp == Some(true) {
-                        self.asked.clamp.insert(key);
+                    match hint.clamp {
+                        Some(true) => drop(self.asked.clamp.insert(key)),
+                        Some(false) => drop(self.asked.clamp.remove(&key)),
+                        None => {}
                     }
                 }
             }
