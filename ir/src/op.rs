@@ -1,8 +1,8 @@
 //! Operations.
 //!
 //! One set of operations serves both stages: what an operation computes on [`Elem::Int`] operands is
-//! its exact integer meaning, stated beside each; [`Op::Requant`], [`Op::MaxDistance`], [`Op::Recip`] and [`Op::InvNorm`]
-//! exist in the quantised stage only, and the operations that need real numbers (tables of formulas, norms, softmax) in the real stage only.
+//! its exact integer meaning, stated beside each; [`Op::Requant`] and [`Op::MaxDistance`] exist in the quantised stage only,
+//! and the operations that need real numbers (tables of formulas, norms, softmax) in the real stage only.
 //!
 //! Conventions: axes count from 0, outermost first; images are NCHW, filters OIHW; `pad` of an image is
 //! `[top, left, bottom, right]`.
@@ -314,23 +314,6 @@ pub enum Op {
     /// `(t)` or `(t, mask)`: `T[m - t]`, where `m` is the maximum of `t` over the last axis; positions masked out are 0 and
     /// do not count for the maximum (quantised stage). One lookup that also proves the maximum.
     MaxDistance(MaxDistance),
-    /// `(x)`: `floor(2^bits / max(x, 1))` for integers `x ≥ 0`; it stands for `1/x`, so its scale is
-    /// `1 / (x.scale · 2^bits)` (quantised stage).
-    Recip {
-        /// Bits of the numerator, below 31.
-        bits: u32,
-    },
-    /// `(x)`: per row of the last axis, kept as length 1, the greatest `r ≥ 0` with `r² · (S + eps) ≤ 2^(2·bits)`,
-    /// where `S = Σ x²` over the `d` elements, or `d · Σ x² - (Σ x)²` where `centred`, exactly. So `x · r` stands for
-    /// `2^bits · x / sqrt(S + eps)`; the scale of `r` is `1 / (x.scale · 2^bits)` (quantised stage).
-    InvNorm {
-        /// Precision, below 31.
-        bits: u32,
-        /// Added under the root, at least 1, in units of `S`.
-        eps: i64,
-        /// Subtract the mean first (`x` is then to be read as `d·x - Σx`).
-        centred: bool,
-    },
     /// `(a, b)`: a contraction. Integers: exact; scales multiply.
     Contract(Einsum),
     /// `(x, w)`: a convolution. Integers: exact; scales multiply.
@@ -448,8 +431,6 @@ impl Op {
             Op::Table { .. } => "table",
             Op::Requant(_) => "requant",
             Op::MaxDistance(_) => "max_distance",
-            Op::Recip { .. } => "recip",
-            Op::InvNorm { .. } => "inv_norm",
             Op::Contract(_) => "contract",
             Op::Conv2d(_) => "conv2d",
             Op::Pool(_) => "pool",

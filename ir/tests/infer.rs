@@ -174,25 +174,6 @@ fn elementwise_and_rows() {
         case(Op::Embedding, &["real[9, 4]", "real[tokens]"]),
         case(Op::ArgMax, &["real[batch, 4]"]),
         case(Op::ArgMax, &["real[4, batch]"]),
-        case(Op::Recip { bits: 8 }, &["int<0x1p-1, 2, 9>[4]"]),
-        case(Op::Recip { bits: 8 }, &["int<0x1p-1, -1, 9>[4]"]),
-        case(Op::Recip { bits: 31 }, &["int<0x1p-1, 1, 9>[4]"]),
-        case(
-            Op::InvNorm {
-                bits: 8,
-                eps: 4,
-                centred: true,
-            },
-            &["int<0x1p-1, -9, 9>[batch, 4]"],
-        ),
-        case(
-            Op::InvNorm {
-                bits: 8,
-                eps: 0,
-                centred: true,
-            },
-            &["int<0x1p-1, -9, 9>[batch, 4]"],
-        ),
     ];
     insta::assert_snapshot!(cases.join("\n"));
 }

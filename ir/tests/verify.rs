@@ -242,7 +242,10 @@ fn invariant_13_the_real_stage_has_no_integers() {
         .insert("t".into(), mlc_ir::Table::tabulate(1, 0, |v| v as i32).unwrap().into());
     assert_eq!(said(&module), ["table `t`: this does not occur in the real stage"]);
     assert!(real("weight @w: real[2] public = tensor(\"w\", [2]) abs_sum [0] <= 5")[0].contains("does not occur"));
-    assert!(entry("%y: real[b, 4] = recip(%x) {bits = 4}")[0].contains("does not occur in the real stage"));
+    assert!(
+        entry("%y: real[b, 4] = requant(%x) {shift = 0, table = \"t\", scale = 0x1p0}")[0]
+            .contains("does not occur in the real stage")
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub fn layering(mut module: Module) -> Result<Module, PassError> {
 /// True where the node's result is committed.
 fn commits(op: &Op) -> bool {
     match op {
-        Op::Requant(_) | Op::MaxDistance(_) | Op::Recip { .. } | Op::InvNorm { .. } | Op::Repeat(_) => true,
+        Op::Requant(_) | Op::MaxDistance(_) | Op::Repeat(_) => true,
         Op::Pool(pool) => pool.kind == PoolKind::Max,
         Op::Reduce { kind, .. } => *kind == ReduceKind::Max,
         _ => false,

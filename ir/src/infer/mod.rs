@@ -1,8 +1,8 @@
 //! Shape and type inference: the type of every result follows from the operation and the operands' types.
 //!
 //! In the quantised stage the result's bounds are the interval that the operands' bounds prove; contractions with a
-//! weight whose column sums setup proves are bounded by those, and a few relations between operands count too ([`Origin`]). Bounds are computed for the greatest declared run-time
-//! dimensions and saturate at the ends of `i64`; whether they are below [`INT_LIMIT`](crate::INT_LIMIT) is for the verifier.
+//! weight whose column sums setup proves are bounded by those, and what operands have to do with one another counts too
+//! ([`Origin`]). Bounds are computed for the greatest declared run-time dimensions and saturate at the ends of `i64`; whether they are below [`INT_LIMIT`](crate::INT_LIMIT) is for the verifier.
 
 mod elementwise;
 mod error;
@@ -22,7 +22,7 @@ pub(crate) use source::fits;
 use crate::graph::{Module, StackAxis, Value, ValueId, Weight};
 use crate::op::Op;
 use crate::shape::{Dim, Shape};
-use crate::types::{Elem, IntType, Type};
+use crate::types::{Elem, Type};
 
 /// An operand as inference sees it.
 #[derive(Debug, Clone, Copy)]
@@ -54,11 +54,6 @@ impl<'a> Scope<'a> {
             _ => None,
         }
     }
-
-    /// Scale and bounds of a value that is an integer.
-    fn int(&self, id: ValueId) -> Option<IntType> {
-        self.values.get(id.index())?.ty.elem.int()
-    }
 }
 
 type Inferred = Result<Type, InferErrorKind>;
@@ -79,7 +74,7 @@ pub fn infer(scope: Scope<'_>, op: &Op, operands: &[Operand<'_>]) -> Result<Vec<
             Ok(Type::mask(Shape(vec![rows.clone(), cols.clone()])))
         }
         Op::Binary(op) => elementwise::binary(*op, ty(0), ty(1))
-            .map(|ty| origin::sharpen(*op, operands[0], operands[1], scope.origins, &|id| scope.int(id), ty)),
+            .map(|ty| origin::sharpen(*op, operands[0], operands[1], scope.origins, ty)),
         Op::Table { formula, .. } => elementwise::table(formula, ty(0)),
         Op::Softmax => elementwise::softmax(operands),
         Op::Where => elementwise::choose(ty(0), ty(1), ty(2)),
@@ -88,8 +83,6 @@ pub fn infer(scope: Scope<'_>, op: &Op, operands: &[Operand<'_>]) -> Result<Vec<
         Op::Rope(rope) => elementwise::rope(rope, ty(0)),
         Op::Requant(requant) => quantised::requant(scope, requant, ty(0)),
         Op::MaxDistance(lookup) => quantised::max_distance(scope, lookup, operands),
-        Op::Recip { bits } => quantised::recip(*bits, ty(0)),
-        Op::InvNorm { bits, eps, .. } => quantised::inv_norm(*bits, *eps, ty(0)),
         Op::Contract(einsum) => linear::contract(scope, einsum, operands[0], operands[1]),
         Op::Reduce { kind, axes, keepdims } => linear::reduce(module, *kind, axes, *keepdims, ty(0)),
         Op::Embedding => linear::embedding(ty(0), ty(1)),

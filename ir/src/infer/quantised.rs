@@ -2,11 +2,11 @@
 
 use super::{InferErrorKind, Inferred, Operand, Scope, interval, last_axis, mask};
 use crate::op::{MaxDistance, Requant};
-use crate::shape::Dim;
+use crate::recipe::Template;
 use crate::table::requant_input;
 use crate::types::{IntType, Type};
 
-/// Greatest number of bits of shifts and fixed-point precisions.
+/// Greatest number of bits of shifts, and of shifts and indices together.
 const MAX_BITS: u32 = 30;
 
 fn integer(x: &Type) -> Result<IntType, InferErrorKind> {
@@ -17,34 +17,31 @@ fn integer(x: &Type) -> Result<IntType, InferErrorKind> {
     })
 }
 
-fn bits_in_range(bits: u32) -> Result<(), InferErrorKind> {
-    if bits > MAX_BITS {
-        return Err(InferErrorKind::Attribute("shifts and precisions are at most 30 bits"));
-    }
-    Ok(())
-}
-
-pub(super) fn requant(scope: Scope<'_>, requant: &Requant, x: &Type) -> Inferred {
-    let int = integer(x)?;
-    bits_in_range(requant.shift)?;
-    let (from, to) = (
-        requant_input(int.lo, requant.shift),
-        requant_input(int.hi, requant.shift),
-    );
-    let mut hull: Option<(i64, i64)> = None;
-    for name in super::source::expansions(scope, &requant.table)? {
+/// Least and greatest of `start`, where there is one, and of what the tables that `template` names hold. Each of them has
+/// to cover `covered`, unless it is partial.
+fn looked_up(
+    scope: Scope<'_>,
+    template: &Template,
+    shift: u32,
+    covered: Option<(i64, i64)>,
+    start: Option<(i64, i64)>,
+) -> Result<(i64, i64), InferErrorKind> {
+    let mut hull = start;
+    for name in super::source::expansions(scope, template)? {
         let table = scope.module.tables.get(&name);
         let table = table.ok_or_else(|| InferErrorKind::Unknown {
             what: "table",
             name: name.clone(),
         })?;
-        if table.bits() + requant.shift > MAX_BITS {
+        if table.bits() + shift > MAX_BITS {
             return Err(InferErrorKind::Attribute(
                 "index bits and shift are 30 together at most",
             ));
         }
         let (lo, hi) = table.domain();
-        if !requant.partial && (from < lo || to > hi) {
+        if let Some((from, to)) = covered
+            && (from < lo || to > hi)
+        {
             return Err(InferErrorKind::Coverage {
                 table: name,
                 lo,
@@ -56,7 +53,25 @@ pub(super) fn requant(scope: Scope<'_>, requant: &Requant, x: &Type) -> Inferred
         let (min, max) = (i64::from(table.min()), i64::from(table.max()));
         hull = Some(hull.map_or((min, max), |(a, b)| (a.min(min), b.max(max))));
     }
-    let (lo, hi) = hull.unwrap_or((0, 0));
+    Ok(hull.unwrap_or((0, 0)))
+}
+
+pub(super) fn requant(scope: Scope<'_>, requant: &Requant, x: &Type) -> Inferred {
+    let int = integer(x)?;
+    if requant.shift > MAX_BITS {
+        return Err(InferErrorKind::Attribute("shifts are at most 30 bits"));
+    }
+    let indices = (
+        requant_input(int.lo, requant.shift),
+        requant_input(int.hi, requant.shift),
+    );
+    let (lo, hi) = looked_up(
+        scope,
+        &requant.table,
+        requant.shift,
+        (!requant.partial).then_some(indices),
+        None,
+    )?;
     Ok(Type {
         elem: interval::int(requant.scale, lo.into(), hi.into()),
         shape: x.shape.clone(),
@@ -76,70 +91,12 @@ pub(super) fn max_distance(scope: Scope<'_>, lookup: &MaxDistance, operands: &[O
             });
         }
     }
-    let most = int.hi.saturating_sub(int.lo);
     // What is masked out is 0.
-    let mut hull = operands.get(1).map(|_| (0, 0));
-    for name in super::source::expansions(scope, &lookup.table)? {
-        let table = scope.module.tables.get(&name);
-        let table = table.ok_or_else(|| InferErrorKind::Unknown {
-            what: "table",
-            name: name.clone(),
-        })?;
-        let (lo, hi) = table.domain();
-        if lo > 0 || hi < most {
-            return Err(InferErrorKind::Coverage {
-                table: name,
-                lo,
-                hi,
-                from: 0,
-                to: most,
-            });
-        }
-        let (min, max) = (i64::from(table.min()), i64::from(table.max()));
-        hull = Some(hull.map_or((min, max), |(a, b)| (a.min(min), b.max(max))));
-    }
-    let (lo, hi) = hull.unwrap_or((0, 0));
+    let hidden = operands.get(1).map(|_| (0, 0));
+    let distances = (0, int.hi.saturating_sub(int.lo));
+    let (lo, hi) = looked_up(scope, &lookup.table, 0, Some(distances), hidden)?;
     Ok(Type {
         elem: interval::int(lookup.scale, lo.into(), hi.into()),
         shape: x.shape.clone(),
-    })
-}
-
-pub(super) fn recip(bits: u32, x: &Type) -> Inferred {
-    let int = integer(x)?;
-    bits_in_range(bits)?;
-    if int.lo < 0 {
-        return Err(InferErrorKind::Attribute(
-            "a reciprocal is of integers that are not negative",
-        ));
-    }
-    let one = 1i128 << bits;
-    let scale = 1.0 / (int.scale * one as f64);
-    let (lo, hi) = (one / i128::from(int.hi.max(1)), one / i128::from(int.lo.max(1)));
-    Ok(Type {
-        elem: interval::int(scale, lo, hi),
-        shape: x.shape.clone(),
-    })
-}
-
-pub(super) fn inv_norm(bits: u32, eps: i64, x: &Type) -> Inferred {
-    let int = integer(x)?;
-    bits_in_range(bits)?;
-    last_axis(x)?;
-    if eps < 1 {
-        return Err(InferErrorKind::Attribute(
-            "`eps` is at least 1, so that a row of zeros has a norm",
-        ));
-    }
-    let one = 1i128 << bits;
-    // r is greatest where S = 0: r² · eps ≤ 2^(2·bits).
-    let greatest = ((one * one) / i128::from(eps)).isqrt();
-    let mut shape = x.shape.clone();
-    if let Some(last) = shape.0.last_mut() {
-        *last = Dim::fixed(1);
-    }
-    Ok(Type {
-        elem: interval::int(1.0 / (int.scale * one as f64), 0, greatest),
-        shape,
     })
 }

@@ -5,6 +5,7 @@ use super::real::for_each_pair;
 use crate::graph::Module;
 use crate::kernel::{self, KernelError};
 use crate::op::{BinaryOp, Op, PoolKind, ReduceKind, Rope};
+use crate::recipe::Template;
 use crate::shape::Bindings;
 use crate::table::{Table, requant_input};
 use crate::tensor::Tensor;
@@ -35,10 +36,7 @@ pub(super) fn compute(op: &Op, x: &[&Ints], module: &Module, bindings: &Bindings
             value.map_or_else(|| fail(op, "empty, or beyond 64 bits"), Ok)
         }),
         Op::Requant(requant) => {
-            let name = requant.table.expand(bindings).or_else(|e| fail(op, e.to_string()))?;
-            let Some(table) = module.tables.get(&name) else {
-                return fail(op, format!("there is no table `{name}`"));
-            };
+            let (name, table) = table(op, &requant.table, module, bindings)?;
             if requant.shift > 62 {
                 return fail(op, "the shift is beyond 62 bits");
             }
@@ -52,17 +50,9 @@ pub(super) fn compute(op: &Op, x: &[&Ints], module: &Module, bindings: &Bindings
             }
         }
         Op::MaxDistance(lookup) => {
-            let name = lookup.table.expand(bindings).or_else(|e| fail(op, e.to_string()))?;
-            let Some(table) = module.tables.get(&name) else {
-                return fail(op, format!("there is no table `{name}`"));
-            };
+            let (_, table) = table(op, &lookup.table, module, bindings)?;
             max_distance(op, table, at(0)?, x.get(1).copied())
         }
-        Op::Recip { bits } => {
-            let one = 1i64.checked_shl(*bits).filter(|one| *one > 0);
-            all(op, at(0)?.map(|v| one.filter(|_| *v >= 0).map(|one| one / (*v).max(1))))
-        }
-        Op::InvNorm { bits, eps, centred } => inv_norm(op, *bits, *eps, *centred, at(0)?),
         Op::Rope(rope) => self::rope(op, rope, at(0)?, bindings),
         _ => fail(op, "it has no integer arithmetic"),
     }
@@ -95,6 +85,20 @@ fn binary(op: BinaryOp, a: i64, b: i64) -> Option<i64> {
     }
 }
 
+/// The table that a template names in this iteration.
+fn table<'m>(
+    op: &Op,
+    template: &Template,
+    module: &'m Module,
+    bindings: &Bindings,
+) -> Result<(String, &'m Table), KernelError> {
+    let name = template.expand(bindings).or_else(|e| fail(op, e.to_string()))?;
+    match module.tables.get(&name) {
+        Some(table) => Ok((name, table)),
+        None => fail(op, format!("there is no table `{name}`")),
+    }
+}
+
 /// `T[m - t]` where the mask keeps the position; a row that keeps none has no maximum.
 fn max_distance(op: &Op, table: &Table, t: &Ints, keep: Option<&Ints>) -> Result<Ints, KernelError> {
     let Some(width) = t.shape.last().copied() else {
@@ -115,35 +119,6 @@ fn max_distance(op: &Op, table: &Table, t: &Ints, keep: Option<&Ints>) -> Result
     }
     let shape = t.shape.clone();
     all(op, Tensor { shape, data })
-}
-
-/// The greatest `r` with `r² · (S + eps) ≤ 2^(2·bits)` is the root of the quotient, rounded down twice.
-fn inv_norm(op: &Op, bits: u32, eps: i64, centred: bool, x: &Ints) -> Result<Ints, KernelError> {
-    let Some(last) = x.shape.len().checked_sub(1).filter(|_| bits < 63) else {
-        return fail(op, "a scalar has no row, or too many bits");
-    };
-    kernel::reduce(x, &[last], true, |row| {
-        let square = |v: &i64| i128::from(*v).checked_mul(i128::from(*v));
-        let squares = row.iter().try_fold(0i128, |s, v| s.checked_add(square(v)?));
-        let total = |squares: i128| {
-            let sum: i128 = row.iter().map(|v| i128::from(*v)).sum();
-            if centred {
-                squares
-                    .checked_mul(row.len() as i128)?
-                    .checked_sub(sum.checked_mul(sum)?)
-            } else {
-                Some(squares)
-            }
-        };
-        let under_root = squares
-            .and_then(total)
-            .and_then(|s| s.checked_add(eps.into()))
-            .filter(|s| *s >= 1);
-        match under_root {
-            Some(under_root) => Ok(((1i128 << (2 * bits)) / under_root).isqrt() as i64),
-            None => fail(op, "the sum of squares is beyond 128 bits, or not positive"),
-        }
-    })
 }
 
 /// Fixed-point rotation; coordinates that do not turn are multiplied by one, `2^bits`.

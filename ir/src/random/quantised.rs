@@ -35,23 +35,20 @@ impl Maker<'_> {
         }
     }
 
-    /// Keeps a value in the pool only where its bounds are comfortable; else its requantised form.
-    fn settle(&mut self, id: Option<ValueId>) {
-        let Some(id) = id else {
-            return;
-        };
-        if let Some(int) = self.g.ty(id).elem.int()
-            && int.max_abs() > COMFORT
-        {
-            self.pool.retain(|v| *v != id);
-            self.requantise(
-                id,
-                IntType {
+    /// Keeps a value in the pool only where its bounds are comfortable; else its requantised form. Returns what is kept.
+    fn settle(&mut self, id: Option<ValueId>) -> Option<ValueId> {
+        let id = id?;
+        match self.g.ty(id).elem.int() {
+            Some(int) if int.max_abs() > COMFORT => {
+                self.pool.retain(|v| *v != id);
+                let narrow = IntType {
                     scale: 0.125,
                     lo: -100,
                     hi: 90,
-                },
-            );
+                };
+                self.requantise(id, narrow)
+            }
+            _ => Some(id),
         }
     }
 
@@ -76,7 +73,7 @@ impl Maker<'_> {
         let x = self.pick();
         let rank = self.g.ty(x).shape.rank();
         let axis = self.rng.below(rank as u64) as usize;
-        let op = match self.rng.below(13) {
+        let op = match self.rng.below(11) {
             0..3 => {
                 let ops = [
                     BinaryOp::Add,
@@ -87,7 +84,8 @@ impl Maker<'_> {
                 ];
                 let (op, y) = (ops[self.rng.below(5) as usize], self.pick());
                 let made = self.try_push(Op::Binary(op), &[x, y]);
-                return self.settle(made);
+                self.settle(made);
+                return;
             }
             3 => {
                 let kinds = [ReduceKind::Sum, ReduceKind::Mean, ReduceKind::Max];
@@ -97,26 +95,21 @@ impl Maker<'_> {
                     keepdims: true,
                 }
             }
-            4 => Op::Recip { bits: 12 },
-            5 => Op::InvNorm {
-                bits: 10,
-                eps: 3,
-                centred: self.rng.below(2) == 0,
-            },
-            6 => self.pool_op(),
-            7 => Op::ArgMax,
-            8 => Op::Pad {
+            4 => self.pool_op(),
+            5 => Op::ArgMax,
+            6 => Op::Pad {
                 lo: vec![0; rank],
                 hi: vec![1; rank],
                 value: 5.0,
             },
-            9 => Op::Concat { axis },
-            10 => {
+            7 => Op::Concat { axis },
+            8 => {
                 let (m, y) = (self.pick(), self.pick());
                 let made = self.try_push(Op::Where, &[m, x, y]);
-                return self.settle(made);
+                self.settle(made);
+                return;
             }
-            11 => {
+            9 => {
                 self.requantise(
                     x,
                     IntType {
@@ -165,6 +158,7 @@ impl Maker<'_> {
         }
         let greatest = self.try_push(row(ReduceKind::Max), &[x])?;
         let distance = self.try_push(Op::Binary(BinaryOp::Sub), &[greatest, x])?;
+        self.settle(Some(distance));
         let shift = (0..30).find(|s| requant_input(int.hi - int.lo, *s) < 1 << 6)?;
         let table = Table::tabulate(6, 0, |v| 256 >> (v / 4))?;
         self.g.module_mut().tables.insert("shares".into(), table.into());
@@ -176,18 +170,22 @@ impl Maker<'_> {
         };
         let shares = self.try_push(Op::Requant(requant), &[distance])?;
         let sum = self.try_push(row(ReduceKind::Sum), &[shares])?;
-        let recip = self.try_push(Op::Recip { bits: 14 }, &[sum])?;
-        let softmax = self.try_push(Op::Binary(BinaryOp::Mul), &[shares, recip]);
+        let inverse = IntType {
+            scale: 0.125,
+            lo: 1,
+            hi: 127,
+        };
+        let inverse = self.requantise(sum, inverse)?;
+        let softmax = self.try_push(Op::Binary(BinaryOp::Mul), &[shares, inverse]);
         self.settle(softmax);
         let labels = &"abcd"[..rank];
         let (rows, summed) = labels.split_at(last);
         let einsum = crate::Einsum::parse(&format!("{labels},z{summed}->{rows}z")).ok()?;
         let values = self.pick();
         let mixed = self.try_push(Op::Contract(einsum), &[shares, values])?;
-        let mean = self.try_push(Op::Binary(BinaryOp::Mul), &[mixed, recip]);
+        let mixed = self.settle(Some(mixed))?;
+        let mean = self.try_push(Op::Binary(BinaryOp::Mul), &[mixed, inverse]);
         self.settle(mean);
-        self.settle(Some(mixed));
-        self.settle(Some(distance));
         Some(())
     }
 

@@ -55,14 +55,6 @@ pub(super) fn attributes(op: &Op) -> Vec<(&'static str, String)> {
         Op::MaxDistance(MaxDistance { table, scale }) => {
             vec![("table", quote(&table.to_string())), ("scale", hex(*scale))]
         }
-        Op::Recip { bits } => vec![("bits", bits.to_string())],
-        Op::InvNorm { bits, eps, centred } => {
-            vec![
-                ("bits", bits.to_string()),
-                ("eps", eps.to_string()),
-                ("centred", centred.to_string()),
-            ]
-        }
         Op::Contract(einsum) => vec![("einsum", quote(&einsum.to_string()))],
         Op::Conv2d(Conv2d {
             stride,
@@ -249,14 +241,6 @@ fn read(name: &str, w: &mut Written) -> Result<Op, String> {
             table: Template::parse(&w.take("table", Term::string)?).map_err(|e| e.to_string())?,
             scale: w.take("scale", Term::float)?,
         }),
-        "recip" => Op::Recip {
-            bits: w.take("bits", Term::number)?,
-        },
-        "inv_norm" => Op::InvNorm {
-            bits: w.take("bits", Term::number)?,
-            eps: w.take("eps", Term::number)?,
-            centred: w.truth("centred")?,
-        },
         "contract" => Op::Contract(Einsum::parse(&w.take("einsum", Term::string)?).map_err(|e| e.to_string())?),
         "conv2d" => Op::Conv2d(Conv2d {
             stride: w.take("stride", Term::numbers)?,

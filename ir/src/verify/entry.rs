@@ -274,7 +274,7 @@ fn agrees(found: &Type, inferred: &Type) -> bool {
 /// Invariants 13 and 14.
 fn occurs_in(op: &Op, stage: Stage) -> bool {
     match op {
-        Op::Requant(_) | Op::MaxDistance(_) | Op::Recip { .. } | Op::InvNorm { .. } => stage == Stage::Quantised,
+        Op::Requant(_) | Op::MaxDistance(_) => stage == Stage::Quantised,
         Op::Binary(BinaryOp::Div)
         | Op::Table { .. }
         | Op::Softmax
