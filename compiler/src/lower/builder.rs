@@ -6,9 +6,9 @@ use mlc_circuit as c;
 use mlc_circuit::{Len, SiteRef, Source};
 use mlc_ir::{StackAxis, Table};
 
-use super::axes::{Ax, Axes, Map, Read, Tensor};
+use super::axes::{Affine, Ax, Axes, Map, Read, Tensor};
 use super::emit::Equation;
-use super::lin::{Lin, Term};
+use super::lin::Lin;
 
 /// A table that lowering has yet to fit to the proved range of its accumulator.
 #[derive(Debug, Clone)]
@@ -152,24 +152,17 @@ impl EntryBuilder {
 
     /// Column 0 at the cells of a segment over `out`, as a value with these dimensions.
     pub(crate) fn read_segment(&mut self, segment: u16, out: &[Ax], dims: Vec<Vec<Ax>>) -> Lin {
-        let source = Source::Lookup {
-            site: SiteRef::Segment(segment),
-            column: 0,
-        };
-        let read = Read {
+        Lin::read(dims, self.read_site(SiteRef::Segment(segment), 0, out))
+    }
+
+    /// A column of a site at the cells that `axes` name.
+    pub(crate) fn read_site(&self, site: SiteRef, column: u8, axes: &[Ax]) -> Read {
+        Read {
             coefficient: 1,
-            tensor: Tensor::Source(source),
-            maps: out.iter().map(|a| Map::Affine(super::axes::Affine::axis(*a))).collect(),
-            lens: out.iter().map(|a| self.axes.len(*a).clone()).collect::<Vec<Len>>(),
+            tensor: Tensor::Source(Source::Lookup { site, column }),
+            maps: axes.iter().map(|a| Map::Affine(Affine::axis(*a))).collect(),
+            lens: axes.iter().map(|a| self.axes.len(*a).clone()).collect(),
             gates: Vec::new(),
-        };
-        Lin {
-            dims,
-            constant: 0,
-            terms: vec![Term::Read {
-                read,
-                reduce: Vec::new(),
-            }],
         }
     }
 

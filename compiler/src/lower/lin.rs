@@ -223,6 +223,11 @@ impl Lin {
             lens: all,
             gates: Vec::new(),
         };
+        Lin::read(dims, read)
+    }
+
+    /// One read with these dimensions.
+    pub(crate) fn read(dims: Vec<Vec<Ax>>, read: Read) -> Self {
         Lin {
             dims,
             constant: 0,

@@ -8,7 +8,7 @@ use mlc_circuit::Len;
 use mlc_ir::{Conv2d, Einsum};
 
 use super::axes::{Affine, Ax, Axes};
-use super::lin::{Factor, Lin, Select, Term, WeightUse};
+use super::lin::{Factor, Lin, Select, Term};
 use super::view::{join, refine};
 use super::weight::WeightView;
 
@@ -250,9 +250,28 @@ pub(crate) fn multiply(a: &Lin, b: &Lin, shape: &[Len], axes: &mut Axes) -> Opti
     })
 }
 
-/// A weight as a value (a bias): one product with 1.
-pub(crate) fn weight_value(w: &WeightView, stack: Vec<Ax>, axes: &mut Axes) -> Lin {
-    let (dims, used, group) = weight_axes(w, stack, axes);
+/// The elements of a weight, each as a product with 1; `index` selects along its first axis, which is then no dimension.
+fn elements(w: &WeightView, index: Option<Select>, stack: Vec<Ax>, axes: &mut Axes) -> Lin {
+    let mut dims = Vec::new();
+    for n in &w.dims[usize::from(index.is_some())..] {
+        dims.push(if *n > 1 {
+            vec![axes.fresh(Len::fixed(*n as usize))]
+        } else {
+            Vec::new()
+        });
+    }
+    let mut outer: Vec<Ax> = dims.iter().flatten().copied().collect();
+    let row = outer.pop();
+    let row_len = row.and_then(|ax| axes.fixed(ax)).unwrap_or(1);
+    // A scalar is a contraction over one position.
+    let group = if row.is_none() {
+        vec![axes.fresh(Len::fixed(1))]
+    } else {
+        Vec::new()
+    };
+    let perm: Vec<usize> = (0..w.dims.len()).collect();
+    let outer = index.into_iter().chain(outer.into_iter().map(Select::Axis)).collect();
+    let used = w.used(&perm, &[], stack, outer, row, row_len);
     Lin {
         dims,
         constant: 0,
@@ -265,50 +284,16 @@ pub(crate) fn weight_value(w: &WeightView, stack: Vec<Ax>, axes: &mut Axes) -> L
     }
 }
 
-fn weight_axes(w: &WeightView, stack: Vec<Ax>, axes: &mut Axes) -> (Vec<Vec<Ax>>, WeightUse, Vec<Ax>) {
-    let mut dims = Vec::new();
-    for n in &w.dims {
-        dims.push(if *n > 1 {
-            vec![axes.fresh(Len::fixed(*n as usize))]
-        } else {
-            Vec::new()
-        });
-    }
-    let perm: Vec<usize> = (0..w.dims.len()).collect();
-    let mut outer: Vec<Ax> = dims.iter().flatten().copied().collect();
-    let row = outer.pop();
-    let row_len = row.and_then(|ax| axes.fixed(ax)).unwrap_or(1);
-    // A scalar is a contraction over one position.
-    let group = if row.is_none() {
-        vec![axes.fresh(Len::fixed(1))]
-    } else {
-        Vec::new()
-    };
-    let outer = outer.into_iter().map(Select::Axis).collect();
-    (dims, w.used(&perm, &[], stack, outer, row, row_len), group)
+/// A weight as a value (a bias).
+pub(crate) fn weight_value(w: &WeightView, stack: Vec<Ax>, axes: &mut Axes) -> Lin {
+    elements(w, None, stack, axes)
 }
 
 /// Rows of a weight: `index` selects one along its first axis at every position of `dims`, the index's dimensions.
 pub(crate) fn rows(w: &WeightView, index: Select, dims: &[Vec<Ax>], stack: Vec<Ax>, axes: &mut Axes) -> Lin {
-    let (weight_dims, mut used, group) = weight_axes(&w.clone().rows(), stack, axes);
-    used = w.used(
-        &(0..w.dims.len()).collect::<Vec<_>>(),
-        &[],
-        used.stack.iter().map(|s| s.1).collect(),
-        std::iter::once(index).chain(used.outer).collect(),
-        used.row,
-        used.row_len,
-    );
-    Lin {
-        dims: dims.iter().cloned().chain(weight_dims).collect(),
-        constant: 0,
-        terms: vec![Term::Product {
-            coefficient: 1,
-            group,
-            a: Factor::One,
-            b: Factor::Weight(Box::new(used)),
-        }],
-    }
+    let mut out = elements(w, Some(index), stack, axes);
+    out.dims.splice(0..0, dims.iter().cloned());
+    out
 }
 
 /// `x · w` elementwise with a weight (a gain), broadcast to `shape`.

@@ -14,7 +14,7 @@ use mlc_circuit::{SiteRef, Source};
 use mlc_ir::table::MAX_TABLE_BITS;
 use mlc_ir::{IntType, Table};
 
-use super::axes::{Affine, Ax, Map, Read, Tensor};
+use super::axes::{Ax, Map, Read, Tensor};
 use super::builder::{EntryBuilder, Lookup, Maximum};
 use super::emit::{Equation, Shared};
 use super::lin::{Lin, Term};
@@ -95,28 +95,8 @@ impl EntryBuilder {
         }
         let site = self.site(name, &kept, over, Some(table), masks, shared)?;
         let axes = self.maxima[site].axes.clone();
-        let read = self.read_site(site as u16, 1, &axes);
-        Some(Lin {
-            dims: value.dims.clone(),
-            constant: 0,
-            terms: vec![Term::Read {
-                read,
-                reduce: Vec::new(),
-            }],
-        })
-    }
-
-    fn read_site(&self, site: u16, column: u8, axes: &[Ax]) -> Read {
-        Read {
-            coefficient: 1,
-            tensor: Tensor::Source(Source::Lookup {
-                site: SiteRef::Virtual(site),
-                column,
-            }),
-            maps: axes.iter().map(|a| Map::Affine(Affine::axis(*a))).collect(),
-            lens: axes.iter().map(|a| self.axes.len(*a).clone()).collect(),
-            gates: Vec::new(),
-        }
+        let read = self.read_site(SiteRef::Virtual(site as u16), 1, &axes);
+        Some(Lin::read(value.dims.clone(), read))
     }
 
     /// The greatest length that an axis takes.
@@ -163,7 +143,7 @@ impl EntryBuilder {
             name: format!("{name}.d"),
         });
         self.step(c::Step::Max { site: site as u16 });
-        let attained = self.read_site(site as u16, 0, &all);
+        let attained = self.read_site(SiteRef::Virtual(site as u16), 0, &all);
         self.equation(Equation {
             name: format!("{name}.n"),
             out,

@@ -59,12 +59,6 @@ impl WeightView {
         self
     }
 
-    /// One row, for its axes.
-    pub(crate) fn rows(mut self) -> Self {
-        self.dims.remove(0);
-        self
-    }
-
     pub(crate) fn slice(mut self, axis: usize, start: u32, len: u32, step: u32) -> Self {
         self.recipe = Recipe::Slice {
             input: Box::new(self.recipe),

@@ -1,8 +1,8 @@
 //! Folding of scales and shifts into weights.
 //!
 //! **Invariant**: there is no batch norm; no product with a linear layer's result along its output channels, none with its
-//! input along its contracted axis (where contractions with weights are all its uses), no two biases in a row, no division by a weight. Folding rewrites recipes: values
-//! change by rounding only.
+//! input along its contracted axis (where contractions with weights are all its uses), no two biases in a row, no division
+//! by a weight. Folding rewrites recipes: values change by rounding only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -83,6 +83,17 @@ fn linear_uses(entry: &Entry) -> BTreeMap<ValueId, Vec<usize>> {
 struct Fixed {
     recipe: Recipe,
     shape: Vec<u64>,
+}
+
+/// What feeds a contraction with a weight: a value, and a gain or bias along an axis that is summed.
+struct Fed {
+    x: ValueId,
+    fixed: Fixed,
+    weight: Fixed,
+    /// Label of the axis in the contraction.
+    label: char,
+    /// Its length.
+    count: u64,
 }
 
 struct Fold<'r, 'm> {
@@ -282,94 +293,84 @@ impl Fold<'_, '_> {
             .map(Some)
     }
 
+    /// The operand `side` of a contraction as `op(x, fixed)`, where the other operand is a weight.
+    fn fed(&self, node: &Node, einsum: &Einsum, op: BinaryOp, side: usize) -> Option<Fed> {
+        let (operand, w) = (node.operands[side], node.operands[1 - side]);
+        if self.is_embedded(w) {
+            return None;
+        }
+        let producer = self.rewriter.definition(operand)?;
+        if producer.op != Op::Binary(op) {
+            return None;
+        }
+        let x = producer.operands[0];
+        let (fixed, weight) = (self.fixed(producer.operands[1])?, self.fixed(w)?);
+        let entry = &self.rewriter.entry;
+        if entry.ty(x) != entry.ty(operand) {
+            return None;
+        }
+        let (axis, count) = one_axis(&fixed, entry.ty(operand).shape.rank())?;
+        let label = [einsum.lhs(), einsum.rhs()][side].chars().nth(axis)?;
+        let folds = !einsum.out().contains(label) && self.all_contract(operand, axis);
+        folds.then_some(Fed {
+            x,
+            fixed,
+            weight,
+            label,
+            count,
+        })
+    }
+
     /// `contract(x · gain, w)`, where the gain runs along a contracted axis.
     fn gain_before(&mut self, node: &Node, einsum: &Einsum) -> Made {
-        let labels = [einsum.lhs(), einsum.rhs()];
-        for i in 0..2 {
-            let (x, w) = (node.operands[i], node.operands[1 - i]);
-            if self.is_embedded(w) {
-                continue;
-            }
-            let Some(producer) = self.rewriter.definition(x).cloned() else {
+        for side in 0..2 {
+            let Some(fed) = self.fed(node, einsum, BinaryOp::Mul, side) else {
                 continue;
             };
-            if producer.op != Op::Binary(BinaryOp::Mul) {
-                continue;
-            }
-            let (Some(gain), Some(weight)) = (self.fixed(producer.operands[1]), self.fixed(w)) else {
+            let Some(at) = [einsum.lhs(), einsum.rhs()][1 - side].find(fed.label) else {
                 continue;
             };
-            let rank = self.rewriter.entry.ty(x).shape.rank();
-            if self.rewriter.entry.ty(producer.operands[0]) != self.rewriter.entry.ty(x) {
-                continue;
-            }
-            let Some((axis, count)) = one_axis(&gain, rank).filter(|(axis, _)| self.all_contract(x, *axis)) else {
-                continue;
-            };
-            let label = labels[i].chars().nth(axis);
-            let Some(at) = label
-                .filter(|l| !einsum.out().contains(*l))
-                .and_then(|l| labels[1 - i].find(l))
-            else {
-                continue;
-            };
-            let mut shape = vec![1u64; weight.shape.len()];
-            shape[at] = count;
+            let mut shape = vec![1u64; fed.weight.shape.len()];
+            shape[at] = fed.count;
             let folded = Fixed {
-                recipe: weight.recipe.times(gain.recipe.reshape(shape)),
-                shape: weight.shape,
+                recipe: fed.weight.recipe.times(fed.fixed.recipe.reshape(shape)),
+                shape: fed.weight.shape,
             };
             let mut operands = node.operands.clone();
-            operands[i] = producer.operands[0];
-            operands[1 - i] = self.weight(&folded, "weight")?;
+            operands[side] = fed.x;
+            operands[1 - side] = self.weight(&folded, "weight")?;
             return self.emit(node.op.clone(), &operands).map(Some);
         }
         Ok(None)
     }
 
-    /// `contract(x + bias, w) = contract(x, w) + contract(bias, w)`, where the bias runs along the contracted axis.
+    /// `contract(x + bias, w) = contract(x, w) + contract(bias, w)`, where the bias runs along the only contracted axis.
     fn bias_before(&mut self, node: &Node, einsum: &Einsum) -> Made {
-        let labels = [einsum.lhs(), einsum.rhs()];
-        for i in 0..2 {
-            let (x, w) = (node.operands[i], node.operands[1 - i]);
-            if self.is_embedded(w) {
+        for side in 0..2 {
+            let Some(fed) = self.fed(node, einsum, BinaryOp::Add, side) else {
+                continue;
+            };
+            if !einsum.contracted().eq([fed.label]) {
                 continue;
             }
-            let Some(producer) = self.rewriter.definition(x).cloned() else {
+            let labels = [einsum.lhs(), einsum.rhs()][1 - side];
+            let kept: String = einsum.out().chars().filter(|c| labels.contains(*c)).collect();
+            let Ok(product) = Einsum::parse(&format!("{},{labels}->{kept}", fed.label)) else {
                 continue;
             };
-            if producer.op != Op::Binary(BinaryOp::Add) {
-                continue;
-            }
-            let (Some(bias), Some(weight)) = (self.fixed(producer.operands[1]), self.fixed(w)) else {
-                continue;
-            };
-            let same = self.rewriter.entry.ty(producer.operands[0]) == self.rewriter.entry.ty(x);
-            let rank = self.rewriter.entry.ty(x).shape.rank();
-            let axis = one_axis(&bias, rank).filter(|(axis, _)| same && self.all_contract(x, *axis));
-            let Some((label, count)) = axis.and_then(|(a, n)| Some((labels[i].chars().nth(a)?, n))) else {
-                continue;
-            };
-            if !einsum.contracted().eq([label]) {
-                continue;
-            }
-            let kept: String = einsum.out().chars().filter(|c| labels[1 - i].contains(*c)).collect();
-            let Ok(product) = Einsum::parse(&format!("{label},{}->{kept}", labels[1 - i])) else {
-                continue;
-            };
-            let size = |c: char| labels[1 - i].find(c).map_or(1, |at| weight.shape[at]);
+            let size = |c: char| labels.find(c).map_or(1, |at| fed.weight.shape[at]);
             let shape: Vec<u64> = einsum.out().chars().map(size).collect();
             let shifted = Recipe::Contract {
                 einsum: product,
-                lhs: Box::new(bias.recipe.reshape([count])),
-                rhs: Box::new(weight.recipe),
+                lhs: Box::new(fed.fixed.recipe.reshape([fed.count])),
+                rhs: Box::new(fed.weight.recipe),
             };
             let bias = Fixed {
                 recipe: shifted.reshape(shape.clone()),
                 shape,
             };
             let mut inner = node.clone();
-            inner.operands[i] = producer.operands[0];
+            inner.operands[side] = fed.x;
             let linear = match self.gain_before(&inner, einsum)? {
                 Some(folded) => folded,
                 None => self.emit(inner.op, &inner.operands)?,
