@@ -126,6 +126,40 @@ pub(crate) struct ModelOptions {
     entry: Option<String>,
 }
 
+/// The input that a command runs a model on.
+#[derive(Debug, Args)]
+pub(crate) struct InputArgs {
+    /// The input: .json, .npy, .safetensors, .png, or .txt (a prompt a line); the project's default where it is not given
+    #[arg(long, short, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// The input as text, which the model's tokenizer.json makes tokens of
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    prompt: Option<String>,
+}
+
+impl InputArgs {
+    /// The runs of what is given: a prompt, a file, or the project's default.
+    pub(crate) fn runs(&self, project: &Project, model: &Model) -> Result<Vec<Bound>, CliError> {
+        if let Some(text) = &self.prompt {
+            return Ok(vec![
+                Prompts::open(&project.root, &model.module, &model.entry)?.bind(text)?,
+            ]);
+        }
+        let path = match (&self.input, &project.manifest.run.input) {
+            (Some(path), _) => path.to_owned(),
+            (None, Some(path)) => project.root.join(path),
+            (None, None) => {
+                return Err(CliError::Usage(
+                    "no input: give `--input FILE` (or `--prompt TEXT` to a language model), or set `input` under [run] in \
+                     mlc.toml"
+                        .to_owned(),
+                ));
+            }
+        };
+        pipeline::read_input(project, model, &path)
+    }
+}
+
 impl ModelOptions {
     /// The project of a model.
     pub(crate) fn open(&self, model: &Path) -> Result<Project, CliError> {
@@ -221,32 +255,6 @@ pub(crate) fn verifier_key(key: Option<&Path>, project: Option<&Project>, ui: &U
             "a proof is verified against a key: give `--key FILE`, or a MODEL to make it from".to_owned(),
         )),
     }
-}
-
-/// The input that a command is given, or the project's default.
-pub(crate) fn input_path(given: Option<&Path>, project: &Project) -> Result<PathBuf, CliError> {
-    match (given, &project.manifest.run.input) {
-        (Some(path), _) => Ok(path.to_owned()),
-        (None, Some(path)) => Ok(project.root.join(path)),
-        (None, None) => Err(CliError::Usage(
-            "no input: give `--input FILE` (or `--prompt TEXT` to a language model), or set `input` under [run] in mlc.toml".to_owned(),
-        )),
-    }
-}
-
-/// The runs of the input that a command is given: a prompt, a file, or the project's default.
-pub(crate) fn inputs(
-    file: Option<&Path>,
-    prompt: Option<&str>,
-    project: &Project,
-    model: &Model,
-) -> Result<Vec<Bound>, CliError> {
-    if let Some(text) = prompt {
-        return Ok(vec![
-            Prompts::open(&project.root, &model.module, &model.entry)?.bind(text)?,
-        ]);
-    }
-    pipeline::read_input(project, model, &input_path(file, project)?)
 }
 
 /// Lengths of a circuit's run-time dimensions from `NAME=N`; 1 where nothing is said.

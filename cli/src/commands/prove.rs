@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use clap::Args;
 use mlc_runtime::backend::cpu::Cpu;
 
-use super::{ModelArgs, compiled};
+use super::{InputArgs, ModelArgs, compiled};
 use crate::cost;
 use crate::error::CliError;
 use crate::files;
@@ -26,12 +26,8 @@ Example:
 pub(crate) struct Prove {
     #[command(flatten)]
     model: ModelArgs,
-    /// The input: .json, .npy, .safetensors, .png, or .txt (a prompt a line); the project's default where it is not given
-    #[arg(long, short, value_name = "FILE")]
-    input: Option<PathBuf>,
-    /// The input as text, which the model's tokenizer.json makes tokens of
-    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
-    prompt: Option<String>,
+    #[command(flatten)]
+    input: InputArgs,
     /// Write the proof here
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -49,12 +45,7 @@ impl Prove {
         }
         let (opened, compile_s) = progress.stage("compile", || compiled(&project, ui, true));
         let (model, compiled) = opened?;
-        let bound = one(super::inputs(
-            self.input.as_deref(),
-            self.prompt.as_deref(),
-            &project,
-            &model,
-        )?)?;
+        let bound = one(self.input.runs(&project, &model)?)?;
         let dims = bound.dims_of(&compiled.circuit);
         // An input that does not fit is refused before the work of setup.
         bound.integers(&compiled.circuit.entries[compiled.entry])?;

@@ -1,6 +1,5 @@
 mod layers;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -8,7 +7,7 @@ use mlc_ir::{Data, Outputs, Tensor};
 use mlc_runtime::exec::execute;
 use serde_json::{Map, Value};
 
-use super::ModelArgs;
+use super::{InputArgs, ModelArgs};
 use crate::error::CliError;
 use crate::output::{Output, agreement, agreement_json, argmax, json_of, label_of, outputs};
 use crate::pipeline;
@@ -35,12 +34,8 @@ Example:
 pub(crate) struct Run {
     #[command(flatten)]
     model: ModelArgs,
-    /// The input: .json, .npy, .safetensors, .png, or .txt (a prompt a line); the project's default where it is not given
-    #[arg(long, short, value_name = "FILE")]
-    input: Option<PathBuf>,
-    /// The input as text, which the model's tokenizer.json makes tokens of
-    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
-    prompt: Option<String>,
+    #[command(flatten)]
+    input: InputArgs,
     /// Which arithmetic to run
     #[arg(long, value_enum, default_value = "int")]
     track: Track,
@@ -53,7 +48,7 @@ impl Run {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let project = self.model.project()?;
         if self.layer_errors {
-            return layers::report(&project, self.input.as_deref(), self.prompt.as_deref(), ui);
+            return layers::report(&project, &self.input, ui);
         }
         let artefact = matches!(project.source, Source::Circuit(_));
         let (model, compiled) = if self.track == Track::F32 && !artefact {
@@ -62,7 +57,7 @@ impl Run {
             let (model, compiled) = super::compiled(&project, ui, true)?;
             (model, Some(compiled))
         };
-        let runs = super::inputs(self.input.as_deref(), self.prompt.as_deref(), &project, &model)?;
+        let runs = self.input.runs(&project, &model)?;
         let (mut ints, mut reals): (Vec<Vec<Output>>, Vec<Outputs>) = (Vec::new(), Vec::new());
         if let Some(compiled) = compiled.filter(|_| self.track != Track::F32) {
             let weights = pipeline::integers(&model, &compiled)?;

@@ -1,13 +1,12 @@
 //! `mlc run --layer-errors`: signal to quantisation noise of every value, over the blocks of a model.
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use mlc_compiler::pipeline::prepare;
 use mlc_runtime::calibrate::{LayerError, Tracks, layer_errors};
 use serde_json::{Value, json};
 
-use crate::commands;
+use crate::commands::{self, InputArgs};
 use crate::error::CliError;
 use crate::project::Project;
 use crate::ui::Ui;
@@ -25,19 +24,14 @@ struct Layer<'a> {
 }
 
 /// Runs both programs on the first input and prints the report.
-pub(super) fn report(
-    project: &Project,
-    input: Option<&Path>,
-    prompt: Option<&str>,
-    ui: &Ui,
-) -> Result<ExitCode, CliError> {
+pub(super) fn report(project: &Project, input: &InputArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     let (model, compiled) = commands::compiled(project, ui, true)?;
     let Some(quantised) = &compiled.quantised else {
         return Err(CliError::Usage(
             "a compiled circuit has no f32 track to compare with; name the model that it was compiled from".into(),
         ));
     };
-    let runs = commands::inputs(input, prompt, project, &model)?;
+    let runs = input.runs(project, &model)?;
     let Some(bound) = runs.first() else {
         return Err(CliError::Usage("there is no input to run on".into()));
     };
