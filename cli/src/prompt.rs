@@ -82,7 +82,7 @@ impl<'a> Prompts<'a> {
         )))
     }
 
-    /// The lines of a text, each of which becomes an input; those that are longer than the model's context are cut.
+    /// The lines of a text, each of which becomes an input; one that is longer than the model's context is refused.
     pub(crate) fn lines(&self, text: &str) -> Result<Vec<Bound>, CliError> {
         let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
         lines.map(|line| self.bind(line)).collect()

@@ -31,7 +31,8 @@ pub struct QuantConfig {
     pub weight_bits: u32,
     /// Greatest number of index bits of a table: 4 to 16. Fewer make small proofs, more make finer functions.
     pub table_bits: u32,
-    /// Bits of the scores of a softmax.
+    /// Bits of the measured scores of a softmax, sign included: 4 to 14. Fewer where bounds or masks leave less room in the
+    /// table.
     pub softmax_bits: u32,
     /// Bits of residual streams between norms, of what norms read and of what their gains multiply: 2 to 16. As many of
     /// them are used as sums of squares leave room for.
