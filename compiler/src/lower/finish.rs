@@ -37,16 +37,10 @@ fn fit(lookup: &Lookup, name: &str, lo: i64, hi: i64) -> Result<Fitted, LowerErr
     let index = |acc: i64| (acc + half(lookup.shift)) >> lookup.shift;
     let (least, most) = table.domain();
     let (from, to) = (index(lo), index(hi));
-    let start = if lookup.partial || (from >= least && to <= most) {
-        least
+    let (start, bits) = if lookup.partial || (from >= least && to <= most) {
+        (least, table.bits())
     } else {
-        from
-    };
-    let bits = if start == least {
-        table.bits()
-    } else {
-        // Symmetric ranges give equal tables in many layers.
-        u64::BITS - ((to - from).unsigned_abs()).leading_zeros()
+        (from, u64::BITS - (to - from).unsigned_abs().leading_zeros())
     };
     if bits > MAX_TABLE_BITS {
         return Err(LowerError::TableTooLarge {
@@ -285,5 +279,28 @@ impl EntryBuilder {
             });
         }
         Ok(sites)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A range that begins where the table does and ends beyond it: the last value goes on.
+    #[test]
+    fn a_range_beyond_the_end_of_a_table_is_covered() {
+        let lookup = Lookup {
+            equation: 0,
+            index: 0,
+            limbs: Vec::new(),
+            shift: 1,
+            partial: false,
+            table: Table::tabulate(3, 0, |v| v as i32).unwrap().into(),
+            constant: 0,
+        };
+        let fitted = fit(&lookup, "layer", 0, 40).unwrap();
+        assert_eq!((fitted.bits, fitted.constant), (5, 1));
+        assert_eq!(fitted.values[..9], [0, 1, 2, 3, 4, 5, 6, 7, 7]);
+        assert_eq!(fitted.values[20], 7);
     }
 }

@@ -7,7 +7,7 @@
 //! product or a sum over an axis is committed first, exactly, by an identity table); what is padded or joined is not itself
 //! sliced, padded, joined or stretched; no lookup only repeats another one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mlc_ir::{BinaryOp, Elem, Module, Op, PoolKind, ReduceKind, Requant, Stage, Table, Template, ValueId};
 
@@ -24,6 +24,8 @@ pub fn commitment_placement(mut module: Module) -> Result<Module, PassError> {
     }
     // Values that are sums of products or of many terms.
     let mut virtuals: BTreeSet<String> = BTreeSet::new();
+    // What every commitment made here is of.
+    let mut committed: BTreeMap<(String, ValueId), ValueId> = BTreeMap::new();
     // Views that do not read zero outside of their axes.
     let mut moved: BTreeSet<String> = BTreeSet::new();
     rewrite(&mut module, &mut |rewriter, mut node| {
@@ -46,7 +48,24 @@ pub fn commitment_placement(mut module: Module) -> Result<Module, PassError> {
                 let id = node.operands[i];
                 if virtuals.contains(&name(rewriter, id)) {
                     node.operands[i] = commit(rewriter, id, &node)?;
+                    committed.insert((rewriter.entry_name.clone(), node.operands[i]), id);
                 }
+            }
+        }
+        // A distance to a maximum stays one, whose sign is known: of the cells that the maximum is of now.
+        if node.op == Op::Binary(BinaryOp::Sub)
+            && let Some(maximum) = rewriter.definition(node.operands[0])
+            && matches!(
+                maximum.op,
+                Op::Reduce {
+                    kind: ReduceKind::Max,
+                    ..
+                }
+            )
+        {
+            let cells = maximum.operands[0];
+            if committed.get(&(rewriter.entry_name.clone(), cells)) == Some(&node.operands[1]) {
+                node.operands[1] = cells;
             }
         }
         if reads_outside(&node.op) {

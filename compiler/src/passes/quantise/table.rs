@@ -93,10 +93,14 @@ pub(crate) fn requantise(
 
 /// As [`requantise`] for all of `x`, and whether buckets are as narrow as they should be.
 fn covering(x: IntType, f: Option<&Formula>, to: Target, table_bits: u32) -> Option<(Requantisation, bool)> {
-    // They bound products symmetrically too, which may double a range that is not symmetric.
-    let lopsided = x.hi.min(-x.lo) < x.hi.max(-x.lo) / 2;
-    let table_bits = table_bits.min(MAX_TABLE_BITS - u32::from(lopsided));
-    let least = (0..=MAX_SHIFT).find(|s| index_bits(x, *s) <= table_bits)?;
+    // They bound products symmetrically too, and the table has to fit that as well.
+    let symmetric = IntType {
+        lo: -x.max_abs(),
+        hi: x.max_abs(),
+        ..x
+    };
+    let fits = |s: u32| index_bits(x, s) <= table_bits && index_bits(symmetric, s) <= MAX_TABLE_BITS;
+    let least = (0..=MAX_SHIFT).find(|s| fits(*s))?;
     let real = |t: i64, shift: u32| {
         let v = libm::ldexp(t as f64, shift as i32) * x.scale;
         f.map_or(v, |f| f.eval(v)) / to.scale
@@ -163,6 +167,19 @@ mod tests {
     fn a_small_budget_makes_wide_buckets() {
         let r = requantise(acc(1.0 / 1024.0, 1 << 20), None, None, BYTE, 6).unwrap();
         assert!(r.table.bits() <= 6);
+    }
+
+    /// A sum of products of factors in [-1300, 1478] is in [-1478², 1478²] for a circuit.
+    #[test]
+    fn a_lopsided_range_leaves_room_for_a_symmetric_one() {
+        let bound = 16 * 1478 * 1478;
+        let x = IntType {
+            lo: -16 * 1478 * 1300,
+            ..acc(0.5, bound)
+        };
+        let r = requantise(x, None, None, BYTE, 16).unwrap();
+        assert_eq!((r.shift, r.table.bits()), (11, 15));
+        assert!(index_bits(acc(0.5, bound), r.shift) <= MAX_TABLE_BITS);
     }
 
     #[test]
