@@ -7,10 +7,10 @@ use mlc_ir::{
 
 use std::collections::BTreeMap;
 
-use mlc_ir::{Data, Inputs, Observation, ReduceKind, random, run, run_observed};
+use mlc_ir::{Data, Inputs, Observation, ReduceKind, run, run_observed};
 
 use super::{Lowered, eval};
-use crate::passes::tests::Weights;
+use crate::passes::tests::{Weights, samples};
 use crate::plan::{QuantPlan, ValueRange, WeightStats, round_range, round_up, wanted};
 use crate::{CompileOptions, Compiled, compile, prepare};
 
@@ -42,28 +42,7 @@ fn module(build: impl FnOnce(&mut GraphBuilder<'_>)) -> Module {
 /// quantised module, exactly, and with that of the real one, roughly.
 pub(super) fn checked(module: Module, seed: u64, tolerance: f64) -> Compiled {
     let prepared = prepare(module.clone(), &mut |_, _| {}).unwrap();
-    let mut weights = Weights(random::weights(&prepared, seed));
-    for tensor in weights.0.values_mut() {
-        let fan: usize = tensor.shape.iter().skip(1).product();
-        let scale = 1.0 / (fan as f32).sqrt();
-        tensor
-            .data
-            .iter_mut()
-            .for_each(|v| *v = v.rem_euclid(2.0).mul_add(scale, -scale));
-    }
-    let mut inputs = random::inputs(&module, seed);
-    let source = &module.entries["main"];
-    for (port, id) in source.inputs.iter().zip(&source.body.params) {
-        match inputs.values.get_mut(&port.name).unwrap() {
-            Data::Real(tensor) => tensor.data.iter_mut().for_each(|v| *v = v.rem_euclid(2.0) - 1.0),
-            // Something is left of every row.
-            Data::Ints(mask) if source.ty(*id).elem == Elem::Mask => {
-                let width = *mask.shape.last().unwrap();
-                mask.data.iter_mut().step_by(width).for_each(|bit| *bit = 1);
-            }
-            Data::Ints(_) => {}
-        }
-    }
+    let (weights, inputs) = samples(&module, &prepared, seed);
     let plan = plan(&prepared, &weights, &inputs);
     let compiled = compile(module, &plan, &CompileOptions::default()).unwrap_or_else(|e| panic!("{e}\n{prepared}"));
     let lowered = Lowered {

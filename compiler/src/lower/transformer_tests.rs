@@ -247,6 +247,29 @@ fn rotary_embeddings_of_both_layouts_in_part_and_whole() {
     }
 }
 
+/// The constants of a rotation: cosines and 1, sines with either sign, in units of 2^-12; a position a line.
+#[test]
+fn constants_of_rotary_embeddings() {
+    let mut text = String::new();
+    for layout in [RopeLayout::Half, RopeLayout::Interleaved] {
+        let mut turned = module(|g| {
+            let x = g.input("x", Visibility::Public, tokens(&[2, 6]));
+            let x = g.transpose(x, &[0, 2, 1, 3]).unwrap();
+            let y = rope(layout, 4)(g, x);
+            g.output("y", y, Visibility::Public);
+        });
+        turned.declare_dim("tokens", 1, 3);
+        let made = compile(turned, &QuantPlan::default(), &CompileOptions::default()).unwrap();
+        for constant in &made.circuit.constants {
+            text += &format!("{layout:?} {}\n", constant.name);
+            for row in constant.values.chunks(6) {
+                text += &format!("{row:?}\n");
+            }
+        }
+    }
+    insta::assert_snapshot!(text);
+}
+
 #[test]
 fn causal_masks_windows_and_padding() {
     for (seed, window, padded) in [(21, None, false), (22, Some(3), false), (23, None, true)] {

@@ -16,6 +16,8 @@ pub mod range_analysis;
 mod rewrite;
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod transformer_tests;
 
 pub use error::PassError;
 
