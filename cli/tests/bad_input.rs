@@ -121,7 +121,6 @@ fn a_value_beyond_what_calibration_measured_names_its_layer() {
         "linear(x, 2, \"fc\")",
         "let h = linear(x, 2, \"fc\")\n        linear(h * h, 2, \"head\")",
     );
-    let source = source.replace("import std", "import std.activation.{relu}\nimport std");
     let tensors = [
         ("fc.weight", vec![2, 512]),
         ("fc.bias", vec![2]),
@@ -130,7 +129,12 @@ fn a_value_beyond_what_calibration_measured_names_its_layer() {
     ];
     let settings = "[quantise]\nactivation_bits = 12\nweight_bits = 12\ndata = [\"small.json\"]\n";
     let dir = project(&source, settings, &tensors);
-    let input = |value: f64| format!("[{:?}]", vec![value; 512]);
+    // Of the signs of the first row of weights, so that its sum is as great as it can be.
+    let sign = |i: usize| (i * 37 % 101) as f64 - 50.0;
+    let input = |value: f64| {
+        let row: Vec<f64> = (0..512).map(|i| value.copysign(sign(i))).collect();
+        format!("[{row:?}]")
+    };
     std::fs::write(dir.path().join("small.json"), input(0.125)).unwrap();
     std::fs::write(dir.path().join("x.json"), input(0.25)).unwrap();
     let prove = || mlc_in(dir.path(), &["prove", ".", "--input", "x.json", "-o", "p.proof"]);

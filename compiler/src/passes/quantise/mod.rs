@@ -3,6 +3,7 @@
 //! **Invariant**: every value of the result stands, at its scale, for the real value of the same name, up to rounding and
 //! saturation at the plan's range; every bound is proved by inference, so no input within its declared range overflows.
 //!
+//! - Scales are powers of two, so that requantisations differ in how many bits they drop and share their tables.
 //! - Activations are symmetric signed integers, at the scale of their group ([`scales`]): greatest |range| over
 //!   `2^(bits-1) - 1`.
 //! - A product is exact, at the product of the scales; it is an *accumulator* until a lookup makes it an activation. A
@@ -32,6 +33,15 @@ use crate::plan::{QuantPlan, ValueRange, default_ranges};
 use precision::Precision;
 use scales::Scale;
 use table::Target;
+
+/// The least power of two that is no less; of 0 it is 0.
+pub(crate) fn power_above(v: f64) -> f64 {
+    let (mantissa, exponent) = libm::frexp(v);
+    if mantissa == 0.5 || v <= 0.0 {
+        return v.max(0.0);
+    }
+    libm::ldexp(1.0, exponent)
+}
 
 /// The module in the quantised stage.
 pub fn quantise(module: &Module, plan: &QuantPlan) -> Result<Module, PassError> {
@@ -191,8 +201,10 @@ impl Quantiser<'_, '_> {
             let ty = entry.ty(*id);
             let ty = match ty.elem {
                 Elem::Real => {
-                    let t = self.target(*id);
-                    Type::int(t.scale, t.lo, t.hi, ty.shape.clone())
+                    // Exactly what is declared: what is outside is refused, not clamped.
+                    let (r, scale) = (self.range(*id), self.scales[id.index()].scale);
+                    let (lo, hi) = (libm::rint(r.lo / scale) as i64, libm::rint(r.hi / scale) as i64);
+                    Type::int(scale, lo, hi.max(lo + 1), ty.shape.clone())
                 }
                 _ => ty.clone(),
             };
@@ -227,21 +239,21 @@ impl Quantiser<'_, '_> {
         }
     }
 
-    /// Scale and range of the activation that stands for the real value `id`.
+    fn range(&self, id: ValueId) -> ValueRange {
+        let r = self.ranges.get(&id).copied();
+        r.unwrap_or(ValueRange { lo: -1.0, hi: 1.0 })
+    }
+
+    /// Scale and range of the activation that stands for the real value `id`: ranges end at powers of two, so that those
+    /// of many values are one.
     fn target(&self, id: ValueId) -> Target {
         let Scale { scale, greatest } = self.scales[id.index()];
-        let r = self
-            .ranges
-            .get(&id)
-            .copied()
-            .unwrap_or(ValueRange { lo: -1.0, hi: 1.0 });
-        let q = |v: f64| (libm::rint(v / scale) as i64).clamp(-greatest, greatest);
-        let (lo, hi) = (q(r.lo), q(r.hi));
+        let r = self.range(id);
+        let hi = power_above(r.lo.abs().max(r.hi.abs()) / scale).clamp(2.0, greatest as f64 + 1.0) as i64 - 1;
         Target {
             scale,
-            lo,
-            // A range of one point still is a type.
-            hi: hi.max(lo + 1),
+            lo: if r.lo < 0.0 { -hi } else { 0 },
+            hi,
         }
     }
 

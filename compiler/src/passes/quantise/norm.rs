@@ -16,7 +16,7 @@ use mlc_ir::{Einsum, Formula, Node, Op, ValueId};
 
 use super::super::PassError;
 use super::table::Target;
-use super::{Place, Quantiser, precision};
+use super::{Place, Quantiser, power_above, precision};
 use crate::passes::expand_norm::INVERSE_ROOT;
 
 /// Greatest integer of the first inverse root, where products leave room for it.
@@ -28,6 +28,9 @@ const SECOND_INVERSE: i64 = 8191;
 /// Index bits of the tables of both inverse roots: buckets of a 4096th of the greatest sum leave the first within its slack
 /// for rows 2000 times smaller, and the second, which is of sums near `d`, far below a step.
 const ROOT_BITS: u32 = 13;
+
+/// Index bits of the table of a norm in one pass, whose rows are of about the same size.
+const ONE_PASS_BITS: u32 = 14;
 
 /// What the first pass may be off by.
 const FIRST_PASS_SLACK: f64 = 1.25;
@@ -77,7 +80,11 @@ impl Quantiser<'_, '_> {
             let greatest = FIRST_INVERSE.min(precision::PRODUCT_LIMIT as i64 / bound.max(1));
             let most = self.ranges.get(&result).map_or(1.0, |r| r.hi.max(0.0));
             let to = Target {
-                scale: if most > 0.0 { most / greatest as f64 } else { 1.0 },
+                scale: if most > 0.0 {
+                    power_above(most / (greatest + 1) as f64)
+                } else {
+                    1.0
+                },
                 lo: 0,
                 hi: greatest,
             };
@@ -93,7 +100,18 @@ impl Quantiser<'_, '_> {
                 place,
             )?
         } else {
-            self.function(sum, formula, INVERSE_ROOT, result, place)?
+            let (squares, to) = (self.value(sum, place)?, self.target(result));
+            let bits = ONE_PASS_BITS;
+            self.requantise_in(
+                squares,
+                self.measured(sum),
+                Some(formula),
+                to,
+                &place.layer,
+                INVERSE_ROOT,
+                bits,
+                place,
+            )?
         };
         let root = InverseRoot {
             of,
@@ -125,7 +143,7 @@ impl Quantiser<'_, '_> {
         let range = self.ranges.get(&result).map_or(1.0, |r| r.lo.abs().max(r.hi.abs()));
         let greatest = precision::square_limit(root.width);
         let near = Target {
-            scale: range.max(1.0) * FIRST_PASS_SLACK / greatest as f64,
+            scale: power_above(range.max(1.0) * FIRST_PASS_SLACK / greatest as f64),
             lo: -greatest,
             hi: greatest,
         };
@@ -162,7 +180,7 @@ impl Quantiser<'_, '_> {
             self.accumulators.insert(sum);
         }
         let second = Target {
-            scale: 2.0 / SECOND_INVERSE as f64,
+            scale: 2.0 / (SECOND_INVERSE + 1) as f64,
             lo: 0,
             hi: SECOND_INVERSE,
         };

@@ -3,7 +3,7 @@
 use mlc_ir::{AbsSum, Literal, Node, Op, Recipe, Shape, Type, ValueId, Visibility, Weight};
 
 use super::super::PassError;
-use super::{FixedTensor, Place, Q, Quantiser};
+use super::{FixedTensor, Place, Q, Quantiser, power_above};
 use crate::passes::uniform;
 
 /// Greatest magnitude of a weight: 16 bits with sign.
@@ -68,8 +68,9 @@ impl Quantiser<'_, '_> {
             .copied()
             .unwrap_or(self.plan.config.weight_bits);
         let greatest = (1i64 << (bits - 1)) - 1;
+        // The greatest weight may lose a step.
         let finest = if w.max_abs > 0.0 {
-            w.max_abs / greatest as f64
+            w.max_abs / (greatest + 1) as f64
         } else {
             1.0
         };
@@ -77,7 +78,7 @@ impl Quantiser<'_, '_> {
         let asked = self.plan.asked.weight_bits.contains_key(&w.name);
         let floor = self.weight_floors.get(&w.name).copied();
         let floor = floor.filter(|floor| !asked && w.max_abs >= LEAST_WEIGHT * floor);
-        let scale = finest.max(floor.unwrap_or(0.0));
+        let scale = power_above(finest.max(floor.unwrap_or(0.0)));
         let greatest = (libm::ceil(w.max_abs / scale) as i64).clamp(1, greatest);
         // Rounding moves each summand by half a step at most.
         let count: f64 = w.shape.as_const().map_or(f64::INFINITY, |dims| {

@@ -4,7 +4,7 @@ use mlc_ir::{BinaryOp, Einsum, Formula, Node, Op, PoolKind, ReduceKind, Repeat, 
 
 use super::super::PassError;
 use super::table::Target;
-use super::{Place, Q, Quantiser, precision, residual};
+use super::{Place, Q, Quantiser, power_above, precision, residual};
 use crate::passes::expand_norm::INVERSE_ROOT;
 
 /// Bits of cosines and sines.
@@ -163,7 +163,11 @@ impl Quantiser<'_, '_> {
             });
         }
         let to = Target {
-            scale: if range > 0.0 { range / greatest as f64 } else { 1.0 },
+            scale: if range > 0.0 {
+                power_above(range / greatest as f64)
+            } else {
+                1.0
+            },
             lo: -greatest,
             hi: greatest,
         };

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mlc_ir::{BinaryOp, Dim, Elem, Entry, INT_LIMIT, Module, Node, Op, Region, ValueId};
 
-use super::{residual, softmax};
+use super::{power_above, residual, softmax};
 use crate::passes::expand_norm::INVERSE_ROOT;
 use crate::plan::{QuantPlan, ValueRange};
 
@@ -275,13 +275,13 @@ impl<'a> Precision<'a> {
     }
 
     /// Greatest magnitude, in real units, of the integers that stand for `id` without a lookup of its own: a sum is as
-    /// great as its terms together, whatever range was measured for it.
+    /// great as its terms together, whatever range was measured for it, and a term reaches to the next power of two.
     pub(super) fn uncommitted(&self, id: ValueId) -> f64 {
         if let Some((first, count, added)) = self.carried.get(&id) {
-            let each: f64 = added.iter().map(|f| self.range(*f)).sum();
+            let each: f64 = added.iter().map(|f| power_above(self.range(*f))).sum();
             return self.uncommitted(*first) + *count as f64 * each;
         }
-        let own = self.range(id);
+        let own = power_above(self.range(id));
         let Some(node) = self.definitions.get(&id) else {
             return own;
         };

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use mlc_ir::{BinaryOp, Elem, Entry, Op, PoolKind, ReduceKind, Region, ValueId};
 
+use super::power_above;
 use super::precision::{PRODUCT_LIMIT, Precision, Product, WeightName, Wish, square_limit};
 use crate::plan::{QuantPlan, ValueRange};
 
@@ -88,7 +89,7 @@ pub(super) fn scales(
     let mut steps: Vec<f64> = (0..entry.values.len())
         .map(|group| {
             let greatest = (1i64 << (wishes[group].bits - 1)) - 1;
-            (magnitude(group) / greatest as f64).max(least[group])
+            power_above((magnitude(group) / (greatest + 1) as f64).max(least[group]))
         })
         .collect();
     for product in &precision.products {
@@ -101,8 +102,11 @@ pub(super) fn scales(
             let group = groups.find(ValueId(i as u32));
             let greatest = (1i64 << (wishes[group].bits - 1)) - 1;
             let scale = steps[group];
-            let greatest = (libm::ceil(magnitude(group) / scale) as i64).clamp(1, greatest);
-            Scale { scale, greatest }
+            let needed = power_above(magnitude(group) / scale) as i64 - 1;
+            Scale {
+                scale,
+                greatest: needed.clamp(1, greatest),
+            }
         })
         .collect()
 }
@@ -114,8 +118,8 @@ fn make_room(product: &Product, precision: &Precision<'_>, wishes: &[Wish], grou
     let shares = product.operands.map(|id| precision.numerators(id, product.count));
     let range = product.operands.map(|id| precision.uncommitted(id));
     let free = [0, 1].map(|i| shares[i].is_none() && !wishes[of[i]].asked);
-    // 64 steps of a quarter are a factor of a million: more than any scale has to give.
-    for _ in 0..64 {
+    // More than any two scales have to give.
+    for _ in 0..32 {
         let integer = [0, 1].map(|i| shares[i].map_or_else(|| range[i] / steps[of[i]] + 1.0, |one| one as f64));
         if integer[0] * integer[1] * product.count as f64 <= PRODUCT_LIMIT {
             return;
@@ -125,7 +129,7 @@ fn make_room(product: &Product, precision: &Precision<'_>, wishes: &[Wish], grou
             .into_iter()
             .find(|i| free[*i] && integer[*i] > LEAST_PRODUCT)
         {
-            Some(i) => steps[of[i]] *= 1.25,
+            Some(i) => steps[of[i]] *= 2.0,
             None => return,
         }
     }

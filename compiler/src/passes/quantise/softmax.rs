@@ -17,7 +17,7 @@ use super::table::Target;
 use super::{Place, Q, Quantiser, precision};
 
 /// The integer that stands for 1 in numerators, where sums leave room for it.
-const ONE: i64 = 4095;
+const ONE: i64 = 4096;
 
 /// The integer that stands for 1 in inverses of sums that are multiplied by numerators, and by sums of values.
 const INVERSE_ONE: [i64; 2] = [32767, 8191];
@@ -30,7 +30,8 @@ const FEW: u64 = 128;
 /// values of at least 8 bits.
 fn one(positions: u64) -> i64 {
     let room = mlc_ir::INT_LIMIT / 2 / 128;
-    ONE.min((room / i64::try_from(positions).unwrap_or(i64::MAX)).max(1))
+    let room = (room / i64::try_from(positions).unwrap_or(i64::MAX)).max(1);
+    ONE.min(1 << room.ilog2())
 }
 
 /// Greatest integer of a softmax as an operand: its numerators, or its shares where it is over many positions.
@@ -73,7 +74,7 @@ impl Quantiser<'_, '_> {
         let int = self.int(t, place)?;
 
         let one = one(positions);
-        if one < 255 {
+        if one < 256 {
             return Err(place.fail(format!(
                 "a softmax over {positions} positions leaves less than 8 bits to each; declare a smaller maximum"
             )));
@@ -95,7 +96,7 @@ impl Quantiser<'_, '_> {
         let few = positions <= FEW;
         let greatest = INVERSE_ONE[usize::from(few)];
         let unit = Target {
-            scale: 1.0 / greatest as f64,
+            scale: 1.0 / (greatest + 1) as f64,
             lo: 0,
             hi: greatest,
         };

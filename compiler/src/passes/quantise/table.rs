@@ -59,7 +59,7 @@ pub(crate) fn within(x: IntType, measured: f64) -> IntType {
     let most = libm::ceil((measured * HEADROOM / x.scale).min(1e18)).max(1.0) as i64;
     IntType {
         lo: x.lo.max(-most),
-        hi: x.hi.min(most),
+        hi: x.hi.min(most - 1),
         ..x
     }
 }
@@ -80,32 +80,45 @@ pub(crate) fn requantise(
         hi: x.hi.max(0),
         ..x
     };
-    let whole = covering(x, f, to, table_bits);
-    let narrow = measured.map(|m| within(x, m)).filter(|n| *n != x);
+    let whole = covering(x, false, f, to, table_bits);
+    // A clamp covers twice what it keeps, so that it is one table for all values of as many bits.
+    let kept = f.map_or((to.hi + 1) as f64 * to.scale, |_| 0.0);
+    let narrow = measured.map(|m| within(x, m.max(kept))).filter(|n| *n != x);
     let enough = whole
         .as_ref()
         .is_some_and(|(r, smooth)| *smooth && r.table.bits() <= WHOLE_BITS);
-    match narrow.filter(|_| !enough).and_then(|n| covering(n, f, to, table_bits)) {
-        Some((r, _)) => Some(Requantisation { partial: true, ..r }),
+    match narrow
+        .filter(|_| !enough)
+        .and_then(|n| covering(n, true, f, to, table_bits))
+    {
+        Some((r, _)) => Some(r),
         None => whole.map(|(r, _)| r),
     }
 }
 
 /// As [`requantise`] for all of `x`, and whether buckets are as narrow as they should be.
-fn covering(x: IntType, f: Option<&Formula>, to: Target, table_bits: u32) -> Option<(Requantisation, bool)> {
+fn covering(
+    x: IntType,
+    partial: bool,
+    f: Option<&Formula>,
+    to: Target,
+    table_bits: u32,
+) -> Option<(Requantisation, bool)> {
     // They bound products symmetrically too, and the table has to fit that as well.
     let symmetric = IntType {
         lo: -x.max_abs(),
         hi: x.max_abs(),
         ..x
     };
-    let fits = |s: u32| index_bits(x, s) <= table_bits && index_bits(symmetric, s) <= MAX_TABLE_BITS;
+    let fits = |s: u32| index_bits(x, s) <= table_bits && (partial || index_bits(symmetric, s) <= MAX_TABLE_BITS);
     let least = (0..=MAX_SHIFT).find(|s| fits(*s))?;
     let real = |t: i64, shift: u32| {
         let v = libm::ldexp(t as f64, shift as i32) * x.scale;
         f.map_or(v, |f| f.eval(v)) / to.scale
     };
     let (lo, hi) = (to.lo as f64, to.hi as f64);
+    // A shift alone makes the scale: rounding is exact, and the table a bare clamp.
+    let exact = (least..=MAX_SHIFT).find(|s| f.is_none() && libm::ldexp(x.scale, *s as i32) == to.scale);
     let bucket = BUCKET[usize::from(to.hi.max(-to.lo) >= FINE)];
     let smooth = |shift: u32| {
         let (from, to) = (requant_input(x.lo, shift), requant_input(x.hi, shift));
@@ -115,17 +128,26 @@ fn covering(x: IntType, f: Option<&Formula>, to: Target, table_bits: u32) -> Opt
             step.is_nan() || libm::fabs(step) <= bucket
         })
     };
-    let most = (least..=MAX_SHIFT).rev().find(|s| index_bits(x, *s) >= 2 && smooth(*s));
+    let most = || (least..=MAX_SHIFT).rev().find(|s| index_bits(x, *s) >= 2 && smooth(*s));
+    let most = exact.or_else(most);
     let shift = most.unwrap_or(least);
-    let bits = index_bits(x, shift);
-    let start = requant_input(x.lo, shift);
+    let (from, mut end) = (requant_input(x.lo, shift), requant_input(x.hi, shift));
+    if partial && from < 0 {
+        end = end.min(-from - 1);
+    }
+    // Symmetric where it need not be longer for that, so that layers share it.
+    let bits = (u64::BITS - (end - from).unsigned_abs().leading_zeros()).max(1);
+    let symmetric = from.unsigned_abs().max(end.unsigned_abs() + 1).next_power_of_two();
+    let (start, bits) = match from < 0 && symmetric.trailing_zeros() < bits {
+        true => (-(symmetric as i64), 1 + symmetric.trailing_zeros()),
+        false => (from, bits),
+    };
     let mut finite = false;
     let table = Table::tabulate(bits, -start, |t| {
         let v = real(t, shift);
         finite |= v.is_finite();
         saturate(v, to)
     })?;
-    let partial = false;
     finite.then_some((Requantisation { shift, table, partial }, most.is_some()))
 }
 
@@ -155,11 +177,11 @@ mod tests {
 
     #[test]
     fn a_plain_requantisation_keeps_two_bits_below_the_step() {
-        // acc · 2^-10 in steps of 1/2: buckets of 2^8 are half a step wide.
-        let r = requantise(acc(1.0 / 1024.0, 1 << 20), None, None, BYTE, 16).unwrap();
+        // acc · 0.0009 in steps of 1/2: buckets of 2^8 are a little less than half a step wide.
+        let r = requantise(acc(0.0009, 1 << 20), None, None, BYTE, 16).unwrap();
         assert_eq!((r.shift, r.table.bits()), (8, 14));
         let at = |acc: i64| r.table.get(requant_input(acc, r.shift)).unwrap();
-        assert_eq!((at(0), at(1024), at(-1024), at(1 << 20)), (0, 2, -2, 127));
+        assert_eq!((at(0), at(1111), at(-1111), at(1 << 20)), (0, 2, -2, 127));
         assert_eq!(at(-(1 << 20)), -127);
     }
 
@@ -187,10 +209,22 @@ mod tests {
         // Bounds of 2^28 leave buckets of 2^13 to a table of 16 bits; a value of 3.0 is 3 · 2^10.
         let r = requantise(acc(1.0 / 1024.0, 1 << 28), Some(3.0), None, BYTE, 16).unwrap();
         assert!(r.partial);
-        assert_eq!((r.shift, r.table.bits()), (8, 6));
+        assert_eq!((r.shift, r.table.bits()), (9, 9));
+        // A bare clamp of twice what it keeps, ±127 steps of 1/2.
         let at = |acc: i64| r.table.get(requant_input(acc, r.shift));
-        assert_eq!((at(1024), at(6 * 1024), at(-6 * 1024)), (Some(2), Some(12), Some(-12)));
-        assert_eq!((at(12 * 1024), at(-12 * 1024)), (None, None));
+        assert_eq!(
+            (at(1024), at(100 * 1024), at(-100 * 1024)),
+            (Some(2), Some(127), Some(-127))
+        );
+        assert_eq!((at(200 * 1024), at(-200 * 1024)), (None, None));
+        // A function covers twice what was measured.
+        let relu = Formula::x().max(0.0);
+        let r = requantise(acc(1.0 / 1024.0, 1 << 28), Some(3.0), Some(&relu), BYTE, 16).unwrap();
+        let at = |acc: i64| r.table.get(requant_input(acc, r.shift));
+        assert_eq!(
+            (at(6 * 1024 - 512), at(-6 * 1024), at(9 * 1024)),
+            (Some(11), Some(0), None)
+        );
         // A table that is fine enough covers all that may be.
         assert!(
             !requantise(acc(1.0 / 1024.0, 1 << 18), Some(3.0), None, BYTE, 16)
