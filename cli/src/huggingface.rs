@@ -11,6 +11,7 @@ use mlc_compiler::{CheckResult, Config, Host, MemoryHost};
 use mlc_import::checkpoint::Checkpoint;
 use mlc_ir::Module;
 
+use crate::commands::LAYERS;
 use crate::error::CliError;
 use crate::files;
 use crate::host::Files;
@@ -75,6 +76,15 @@ fn family(dir: &Path, model_type: &str) -> Result<Family, CliError> {
     }
 }
 
+/// A tensor's name without the numbers of its layers.
+fn numberless(name: &str) -> String {
+    let parts = name.split('.').map(|part| match part.parse::<u32>() {
+        Ok(_) => "#",
+        Err(_) => part,
+    });
+    parts.collect::<Vec<_>>().join(".")
+}
+
 impl Opened {
     /// Checks the family under the configuration and with the weights; one entry is elaborated.
     pub(crate) fn check(&self, project: &Project, dir: &Path, mut config: Config) -> Result<CheckResult, CliError> {
@@ -93,13 +103,15 @@ impl Opened {
         };
         let asked = project.entry.as_deref();
         let entry = crate::model::entry_name(module, asked.or(module.entries.contains_key(ENTRY).then_some(ENTRY)))?;
-        self.nothing_left_over(module)?;
+        let cut = project.set.iter().any(|(key, _)| key == LAYERS);
+        self.nothing_left_over(module, cut)?;
         config.entry = Some(entry);
         Ok(mlc_compiler::check(&*host, &name, &config))
     }
 
-    /// Every tensor is used by the module, or left out by the family.
-    fn nothing_left_over(&self, module: &Module) -> Result<(), CliError> {
+    /// Every tensor is used by the module, or left out by the family. Where a user asked for fewer layers than there are,
+    /// those of the others may be left over: they are named as used ones but for a number.
+    fn nothing_left_over(&self, module: &Module, cut: bool) -> Result<(), CliError> {
         let mut used = BTreeSet::new();
         for weight in module.weights.values() {
             for bindings in mlc_runtime::weights::bindings(&weight.stack) {
@@ -107,9 +119,11 @@ impl Opened {
             }
         }
         let stored = self.weights.shapes().unwrap_or_default();
+        let patterns: BTreeSet<String> = used.iter().map(|name| numberless(name)).collect();
         let extra: Vec<&String> = stored
             .keys()
             .filter(|name| !used.contains(*name) && !self.family.leaves_out(name))
+            .filter(|name| !cut || !patterns.contains(&numberless(name)))
             .collect();
         match extra.as_slice() {
             [] => Ok(()),

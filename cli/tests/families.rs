@@ -332,3 +332,33 @@ fn prompts_are_made_tokens() {
             .says(says);
     }
 }
+
+#[test]
+fn the_first_layers_alone() {
+    let dir = copy("llama");
+    let run = |layers: &str| {
+        let args = [
+            "run",
+            ".",
+            "--layers",
+            layers,
+            "--input",
+            "tokens.json",
+            "--track",
+            "f32",
+            "--output-format",
+            "json",
+        ];
+        mlc_in(dir.path(), &args)
+    };
+    std::fs::write(dir.path().join("tokens.json"), "[[1, 2, 3]]").unwrap();
+    let (one, two) = (run("1").with(0).json(), run("2").with(0).json());
+    assert_ne!(one["output"], two["output"]);
+    // More than the files have: the first weight that is missing is named.
+    let missing = run("9").with(1).json();
+    assert!(
+        missing[0]["message"].as_str().unwrap().contains("`model.layers.2."),
+        "{missing}"
+    );
+    run("0").with(2);
+}

@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # Files whose checks are switched off one by one, and the crate that `mutation` is in as they see it.
 VERIFIER = ["inference", "lookups", "logup", "setup", "statement", "security", "key", "proof_file", "transcript", "commitment/verify"]
-CIRCUIT = ["check/form", "check/order", "check/bounds", "check/coverage", "check/mod", "instance", "format"]
+CIRCUIT = ["check/form", "check/order", "check/bounds", "check/coverage", "check/mod", "cost", "instance", "format"]
 FILES = {f"verifier/src/{f}.rs": "mlc_circuit" for f in VERIFIER} | {f"circuit/src/{f}.rs": "crate" for f in CIRCUIT}
 
 # Checks that are no `if condition { Err }`: (file, text, text with ON for the switch).
@@ -37,7 +37,7 @@ IRREGULAR = [
     ("verifier/src/statement.rs", "            if found == expected {\n                Ok(())\n            } else {\n                Err(StatementError::Length", "            if !ON || found == expected {\n                Ok(())\n            } else {\n                Err(StatementError::Length"),
     ("verifier/src/statement.rs", "    match values.iter().position(|v| !(lo..=hi).contains(v)) {", "    match values.iter().position(|v| ON && !(lo..=hi).contains(v)) {"),
     ("verifier/src/inference.rs", "    statement.check(&instance)?;", "    if ON { statement.check(&instance)?; }"),
-    ("verifier/src/inference.rs", "    channel.finish()?;", "    if ON { channel.finish()?; }"),
+    ("verifier/src/inference.rs", "    Ok(channel.finish()?)", "    if ON { channel.finish()?; }\n    Ok(())"),
     ("verifier/src/inference.rs", "    verify_opening(channel, plan, &trees)?;", "    if ON { verify_opening(channel, plan, &trees)?; }"),
     ("verifier/src/setup.rs", "    channel.finish().map_err(VerifyError::from)?;", "    if ON { channel.finish().map_err(VerifyError::from)?; }"),
     ("verifier/src/setup.rs", "    verify_opening(channel, &schedule.opening, &trees)?;", "    if ON { verify_opening(channel, &schedule.opening, &trees)?; }"),
@@ -56,19 +56,20 @@ IRREGULAR = [
     ("verifier/src/commitment/verify.rs", "    match claims.iter().position(|c| !c.holds(&clear)) {", "    match claims.iter().position(|c| ON && !c.holds(&clear)) {"),
     ("circuit/src/check/bounds.rs", "                        .filter(|&n| n <= 1 << 30)", "                        .filter(|&n| !ON || n <= 1 << 30)"),
     ("circuit/src/check/coverage.rs", "            .is_some_and(|t| rows(t) <= rows(s.table));", "            .is_some_and(|t| !ON || rows(t) <= rows(s.table));"),
-    ("circuit/src/check/coverage.rs", "                .is_none_or(|at| at + 1 == cells.len()),", "                .is_none_or(|at| !ON || at + 1 == cells.len()),"),
-    ("circuit/src/check/coverage.rs", "        let is_maximum = e\n", "        let is_maximum = ON && e\n"),
+    ("circuit/src/check/coverage.rs", "Left::Cells(cells) => place + 1 == cells.len(),", "Left::Cells(cells) => !ON || place + 1 == cells.len(),"),
+    ("circuit/src/check/coverage.rs", "index.is_maximum(subtrahend) || index.is_private(subtrahend);", "ON && (index.is_maximum(subtrahend) || index.is_private(subtrahend));"),
+    ("circuit/src/check/coverage.rs", "            Some(s) => Err(CheckError::Unused {", "            Some(_) if !ON => Ok(()),\n            Some(s) => Err(CheckError::Unused {"),
     ("circuit/src/check/coverage.rs", "    if factor.count_ones() != 1 ||", "    if (ON && factor.count_ones() != 1) ||"),
     ("circuit/src/check/coverage.rs", " masks.iter().any(|t| i64::from(t.coefficient) != factor)", " (ON && masks.iter().any(|t| i64::from(t.coefficient) != factor))"),
     ("circuit/src/check/coverage.rs", "    fits && ", "    (!ON || fits) && "),
     ("circuit/src/check/coverage.rs", "maximum.is_some_and(|t| c.tables[t as usize].rows() as i64 <= limit)", "(!ON || maximum.is_some_and(|t| c.tables[t as usize].rows() as i64 <= limit))"),
-    ("circuit/src/check/coverage.rs", "        && below(c, e, ranges, compared, limit)", "        && (!ON || below(c, e, ranges, compared, limit))"),
-    ("circuit/src/check/coverage.rs", "        && ranges.zero_from(s.table, limit as usize)", "        && (!ON || ranges.zero_from(s.table, limit as usize))"),
-    ("circuit/src/check/coverage.rs", "    e.segments[maximum as usize].ranged\n        || e.equations", "    !ON || e.segments[maximum as usize].ranged\n        || e.equations"),
+    ("circuit/src/check/coverage.rs", "bounds::below(c, e, &self.index, &self.rights, compared, limit)", "(!ON || bounds::below(c, e, &self.index, &self.rights, compared, limit))"),
+    ("circuit/src/check/coverage.rs", "self.ranges.zero_from(s.table, limit as usize)", "(!ON || self.ranges.zero_from(s.table, limit as usize))"),
+    ("circuit/src/check/coverage.rs", "self.e.segments[maximum as usize].ranged || readers", "!ON || self.e.segments[maximum as usize].ranged || readers"),
     ("circuit/src/check/coverage.rs", "    e.segments[n as usize].ranged\n        && q.products", "    (!ON || e.segments[n as usize].ranged)\n        && q.products"),
     ("circuit/src/check/coverage.rs", "        && q.constant == -1", "        && (!ON || q.constant == -1)"),
     ("circuit/src/check/coverage.rs", "        && r.read.coefficient == 1", "        && (!ON || r.read.coefficient == 1)"),
-    ("circuit/src/check/coverage.rs", "        && indicator.is_some_and(|col| col[0] == 1 &&", "        && indicator.is_some_and(|col| !ON || col[0] == 1 &&"),
+    ("circuit/src/check/coverage.rs", "ranges.is_indicator(s.table, column)", "(!ON || ranges.is_indicator(s.table, column))"),
     ("circuit/src/check/coverage.rs", "if g.signs == [true; 2] ||", "if (ON && g.signs == [true; 2]) ||"),
     ("circuit/src/check/coverage.rs", "g.times >= LIMIT {", "(ON && g.times >= LIMIT) {"),
     ("circuit/src/check/order.rs", "            _ => {\n                return Err(CheckError::Determined", "            [first, ..] if !ON => out.push(first),\n            _ => {\n                return Err(CheckError::Determined"),
@@ -134,7 +135,7 @@ def instrument(file, source, krate, mutants):
         edits.append((a, b, f"{on} && {condition}" if "let " in condition else f"{on} && ({condition})"))
     # require(CONDITION, name, what)
     for m in re.finditer(r"(?<!fn )\brequire\(\s*", code):
-        text = code[m.end() : code.index(";", m.end())]
+        text = re.split(r";|\n    }\n", code[m.end() :], maxsplit=1)[0]
         what = re.findall(r'"([^"]*)"', text)
         edits.append((m.end(), m.end(), f"!{switch(m.end(), what[-1] if what else text)} || "))
     for a, b, new in sorted(edits, reverse=True):

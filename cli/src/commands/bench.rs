@@ -1,14 +1,18 @@
 mod suites;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use mlc_runtime::backend::cpu::Cpu;
 use serde_json::Value;
 
+use super::{InputArgs, ModelOptions};
 use crate::cost::{self, Cost};
 use crate::error::CliError;
-use crate::pipeline;
+use crate::input::Bound;
+use crate::model::Model;
+use crate::pipeline::{self, Compiled};
 use crate::progress::Progress;
 use crate::project::Manifest;
 use crate::session::Session;
@@ -23,11 +27,19 @@ Weights of the larger models are random, from a fixed seed. The fastest of the r
 
 Example:
   mlc bench --suite digits
-  mlc bench --suite lenet5,residual16 --json > bench.json")]
+  mlc bench --suite lenet5,residual16 --json > bench.json
+  mlc bench --model path/to/hf-model --prompt \"A sentence.\"")]
 pub(crate) struct Bench {
     /// Which models; all where none is named
     #[arg(long, value_name = "SUITE", value_delimiter = ',', value_parser = suites::NAMES)]
     suite: Vec<String>,
+    /// A model of your own, in place of the suites; it is calibrated as `prove` does
+    #[arg(long, value_name = "MODEL", conflicts_with = "suite")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    options: ModelOptions,
+    #[command(flatten)]
+    input: InputArgs,
     /// Print a list of reports as JSON, each with a `name`
     #[arg(long)]
     json: bool,
@@ -44,18 +56,23 @@ impl Bench {
         };
         let json = self.json || ui.is_json();
         let (mut reports, mut costs): (Vec<Value>, Vec<Cost>) = Default::default();
-        for name in wanted {
-            for case in suites::cases(name)? {
-                let (report, cost) = self.measure(ui, &case)?;
-                if !json {
-                    ui.note(&format!(
-                        "{}: proved in {}",
-                        case.name,
-                        seconds(number(&report, "prove_s"))
-                    ));
+        let mut add = |name: &str, measured: (Value, Cost)| {
+            if !json {
+                ui.note(&format!(
+                    "{name}: proved in {}",
+                    seconds(number(&measured.0, "prove_s"))
+                ));
+            }
+            reports.push(measured.0);
+            costs.push(measured.1);
+        };
+        if let Some(path) = &self.model {
+            add(&path.display().to_string(), self.own(ui, path)?);
+        } else {
+            for name in wanted {
+                for case in suites::cases(name)? {
+                    add(case.name, self.case(ui, &case)?);
                 }
-                reports.push(report);
-                costs.push(cost);
             }
         }
         if json {
@@ -66,33 +83,66 @@ impl Bench {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn measure(&self, ui: &Ui, case: &Case) -> Result<(Value, Cost), CliError> {
+    /// A model of a suite.
+    fn case(&self, ui: &Ui, case: &Case) -> Result<(Value, Cost), CliError> {
         let progress = Progress::new(ui, 3 + self.runs as u64);
-        let (model, manifest) = (&case.model, Manifest::default());
         let (compiled, compile_s) = progress.stage("compile", || {
-            let plan = pipeline::calibrated(model, &case.samples, Default::default())?;
-            pipeline::compile(model, plan)
+            let plan = pipeline::calibrated(&case.model, &case.samples, Default::default())?;
+            pipeline::compile(&case.model, plan)
         });
-        let compiled = compiled?;
+        let compiled = (compiled?, compile_s);
+        self.measure(
+            &progress,
+            case.name,
+            &case.model,
+            compiled,
+            &Manifest::default(),
+            &case.input,
+        )
+    }
+
+    /// A model of the user's.
+    fn own(&self, ui: &Ui, path: &Path) -> Result<(Value, Cost), CliError> {
+        let progress = Progress::new(ui, 3 + self.runs as u64);
+        let project = self.options.open(path)?;
+        let (opened, compile_s) = progress.stage("compile", || super::compiled(&project, ui, true));
+        let (model, compiled) = opened?;
+        let input = super::prove::one(self.input.runs(&project, &model)?)?;
+        let name = path.display().to_string();
+        self.measure(
+            &progress,
+            &name,
+            &model,
+            (compiled, compile_s),
+            &project.manifest,
+            &input,
+        )
+    }
+
+    fn measure(
+        &self,
+        progress: &Progress,
+        name: &str,
+        model: &Model,
+        (compiled, compile_s): (Compiled, f64),
+        manifest: &Manifest,
+        input: &Bound,
+    ) -> Result<(Value, Cost), CliError> {
         let (key, setup_s) = progress.stage("setup", || pipeline::setup_key(&Cpu, model, &compiled));
         let session = Session {
             model,
             compiled: &compiled,
             key: &key?,
-            manifest: &manifest,
+            manifest,
             compile_s,
             setup_s,
         };
-        let (report, _) = session.prove(&progress, &case.input, self.runs)?;
+        let (report, _) = session.prove(progress, input, self.runs)?;
         let mut report = report.json();
         if let Some(map) = report.as_object_mut() {
-            map.insert("name".to_owned(), case.name.into());
+            map.insert("name".to_owned(), name.into());
         }
-        let cost = cost::predict(
-            &compiled.circuit,
-            compiled.entry,
-            &case.input.dims_of(&compiled.circuit),
-        )?;
+        let cost = cost::predict(&compiled.circuit, compiled.entry, &input.dims_of(&compiled.circuit))?;
         Ok((report, cost))
     }
 }

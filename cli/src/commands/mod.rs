@@ -112,12 +112,18 @@ pub(crate) struct ModelArgs {
     pub(crate) options: ModelOptions,
 }
 
+/// The `config` value that says how many layers a model has.
+pub(crate) const LAYERS: &str = "layers";
+
 /// What changes how a model is read.
 #[derive(Debug, Args)]
 pub(crate) struct ModelOptions {
     /// Set a `config` value of the model
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Compile the first N layers only (sets the `config` value `layers`)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    layers: Option<u32>,
     /// Read the weights from this .safetensors or .onnx file
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -169,6 +175,9 @@ impl ModelOptions {
                 .split_once('=')
                 .ok_or_else(|| CliError::Usage(format!("`--set {set}` has no `=`; write `--set key=value`")))?;
             project.set.push((key.to_owned(), value.to_owned()));
+        }
+        if let Some(layers) = self.layers {
+            project.set.push((LAYERS.to_owned(), layers.to_string()));
         }
         if let Some(weights) = &self.weights {
             if !weights.exists() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use mlc_compiler::{Config, MemoryHost, check};
-use mlc_ir::{Bindings, StackAxis, TensorF32};
+use mlc_ir::{Bindings, Elem, StackAxis, TensorF32};
 use mlc_runtime::inputs::InputFile;
 
 use crate::error::{CliError, Diagnosed};
@@ -15,7 +15,27 @@ use crate::random::{self, Rng};
 use crate::weights::Weights;
 
 /// Every suite.
-pub(super) const NAMES: [&str; 4] = ["digits", "mlp-784-128-10", "lenet5", "residual16"];
+pub(super) const NAMES: [&str; 5] = ["digits", "mlp-784-128-10", "lenet5", "residual16", "blocks"];
+
+/// Depths of the Llama of the suite `blocks`, with their names in the report.
+const DEPTHS: [(u32, &str); 4] = [
+    (1, "llama-1-block"),
+    (4, "llama-4-blocks"),
+    (16, "llama-16-blocks"),
+    (64, "llama-64-blocks"),
+];
+
+/// The Llama of the suite `blocks`, but for its depth: 49k weights a block.
+const LLAMA: [(&str, &str); 8] = [
+    ("vocab", "256"),
+    ("d", "64"),
+    ("heads", "4"),
+    ("kv_heads", "2"),
+    ("hidden", "192"),
+    ("most", "64"),
+    ("context", "8"),
+    ("tied", "true"),
+];
 
 /// A model to prove.
 pub(super) struct Case {
@@ -42,14 +62,10 @@ pub(super) fn cases(suite: &str) -> Result<Vec<Case>, CliError> {
             digit("digits-mlp", digits!("mlp.mlc"), digits!("mlp.safetensors"))?,
             digit("digits-cnn", digits!("cnn.mlc"), digits!("cnn.safetensors"))?,
         ]),
-        "mlp-784-128-10" => Ok(vec![generated("mlp-784-128-10", include_bytes!("mlp.mlc"), 1, 0.0)?]),
-        "lenet5" => Ok(vec![generated("lenet5", include_bytes!("lenet5.mlc"), 1, 0.0)?]),
-        "residual16" => Ok(vec![generated(
-            "residual16",
-            include_bytes!("residual16.mlc"),
-            16,
-            -1.0,
-        )?]),
+        "mlp-784-128-10" => Ok(vec![plain("mlp-784-128-10", include_bytes!("mlp.mlc"), 1, 0.0)?]),
+        "lenet5" => Ok(vec![plain("lenet5", include_bytes!("lenet5.mlc"), 1, 0.0)?]),
+        "residual16" => Ok(vec![plain("residual16", include_bytes!("residual16.mlc"), 16, -1.0)?]),
+        "blocks" => DEPTHS.iter().map(|(layers, name)| llama(name, *layers)).collect(),
         other => Err(CliError::Usage(format!(
             "there is no suite `{other}`; there are {}",
             NAMES.join(", ")
@@ -60,7 +76,7 @@ pub(super) fn cases(suite: &str) -> Result<Vec<Case>, CliError> {
 /// A digits model, calibrated on its samples, on the first of them.
 fn digit(name: &'static str, source: &[u8], weights: &[u8]) -> Result<Case, CliError> {
     let weights = Weights::safetensors(Path::new("digits"), weights)?;
-    let model = model(name, source, weights)?;
+    let model = model(name, source, weights, &Config::default())?;
     let declared = input::declared(&model.module, &model.entry);
     let samples = input::parse(Path::new("samples.npy"), digits!("samples/samples.npy"), None)?;
     let InputFile::One(all) = &samples else {
@@ -80,9 +96,31 @@ fn digit(name: &'static str, source: &[u8], weights: &[u8]) -> Result<Case, CliE
     })
 }
 
-/// A model with weights and one input from a seed, elements of the input uniform in `[least, 1)`.
-fn generated(name: &'static str, source: &[u8], batch: i64, least: f64) -> Result<Case, CliError> {
-    let mut model = model(name, source, Weights::None)?;
+/// A model of real inputs.
+fn plain(name: &'static str, source: &[u8], batch: i64, least: f64) -> Result<Case, CliError> {
+    generated(name, source, &Config::default(), ("batch", batch), least)
+}
+
+/// A Llama of so many blocks on eight tokens.
+fn llama(name: &'static str, layers: u32) -> Result<Case, CliError> {
+    let mut config = Config::default();
+    for (key, value) in LLAMA {
+        config.set(key, value);
+    }
+    config.set("layers", &layers.to_string());
+    let source = include_bytes!("../../../../stdlib/models/llama.mlc");
+    generated(name, source, &config, ("tokens", 8), 0.0)
+}
+
+/// A model with weights and one input from a seed, elements of the input uniform in `[least, 1)`, or in the whole vocabulary.
+fn generated(
+    name: &'static str,
+    source: &[u8],
+    config: &Config,
+    (dim, length): (&str, i64),
+    least: f64,
+) -> Result<Case, CliError> {
+    let mut model = model(name, source, Weights::None, config)?;
     // The recipes say which tensors the source wants.
     let mut tensors = BTreeMap::new();
     for weight in model.module.weights.values() {
@@ -97,11 +135,18 @@ fn generated(name: &'static str, source: &[u8], batch: i64, least: f64) -> Resul
     let declared = input::declared(&model.module, &model.entry);
     let mut rng = Rng::new(2);
     let entry = model.entry();
-    let dims = [("batch".to_owned(), batch)].into();
+    let dims = [(dim.to_owned(), length)].into();
     let mut named = BTreeMap::new();
     for (port, id) in entry.inputs.iter().zip(&entry.body.params) {
         let shape = entry.ty(*id).shape.eval(&dims).map_err(CliError::refused)?;
-        let uniform = |_| (least + (1.0 - least) * (rng.uniform() + 1.0) / 2.0) as f32;
+        let elem = entry.ty(*id).elem;
+        let uniform = |_| {
+            let part = (rng.uniform() + 1.0) / 2.0;
+            match elem {
+                Elem::Index(below) => (part * below as f64).floor() as f32,
+                _ => (least + (1.0 - least) * part) as f32,
+            }
+        };
         let data = (0..shape.iter().product::<usize>()).map(uniform).collect();
         named.insert(port.name.clone(), TensorF32 { shape, data });
     }
@@ -129,10 +174,10 @@ fn iterations(stack: &[StackAxis]) -> Vec<Bindings> {
     stack.iter().fold(vec![Bindings::new()], one)
 }
 
-fn model(name: &str, source: &[u8], weights: Weights) -> Result<Model, CliError> {
+fn model(name: &str, source: &[u8], weights: Weights, config: &Config) -> Result<Model, CliError> {
     let path = format!("{name}.mlc");
     let host = MemoryHost([(path.clone(), source.to_vec())].into());
-    let checked = check(&host, &path, &Config::default());
+    let checked = check(&host, &path, config);
     match checked.module {
         Some(module) => Ok(Model {
             module,
