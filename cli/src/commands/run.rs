@@ -5,10 +5,12 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use mlc_ir::{Data, Outputs, Tensor};
 use mlc_runtime::exec::execute;
+use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::{InputArgs, ModelArgs};
 use crate::error::CliError;
+use crate::input::Bound;
 use crate::output::{Output, agreement, agreement_json, argmax, json_of, label_of, outputs};
 use crate::pipeline;
 use crate::project::Source;
@@ -77,12 +79,12 @@ impl Run {
             }
         }
         if self.track != Track::Int {
-            for bound in &runs {
+            let one = |bound: &Bound| {
                 let inputs = bound.for_interpreter(&model.module, &model.entry);
-                reals.push(
-                    mlc_ir::run(&model.module, &model.entry, &model.weights, &inputs).map_err(CliError::refused)?,
-                );
-            }
+                mlc_ir::run(&model.module, &model.entry, &model.weights, &inputs).map_err(CliError::refused)
+            };
+            // The interpreter uses one core.
+            reals = runs.par_iter().map(one).collect::<Result<_, _>>()?;
         }
         let real = join_real(&reals, &project.manifest);
         let int = join(ints);
