@@ -3,6 +3,10 @@
 //! **Invariant**: no table reads another table, a product or sum with a constant, or a view, that nothing else uses; a
 //! maximum with a constant is a table; an increasing table does not follow a maximum pool. So the quantise pass makes one
 //! lookup of requantisation, all functions and the clamp. Values change by rounding only.
+//!
+//! **Functions of one value.** Exporters write GELU, SiLU and their like as several operations that read one value:
+//! `x * (0.5 * (erf(x / sqrt(2)) + 1))`. An operation both of whose operands are functions of the same value, at least one of
+//! them more than arithmetic, is one function of it, whatever the pattern is called.
 
 use mlc_ir::formula::{Binary, Unary};
 use mlc_ir::{BinaryOp, Formula, Literal, Module, Node, Op, PoolKind, Stage, ValueId};
@@ -16,6 +20,14 @@ pub fn lookup_fuse(mut module: Module) -> Result<Module, PassError> {
         return Ok(module);
     }
     rewrite(&mut module, &mut |rewriter, node| {
+        if let Some((name, formula, x)) = of_one_value(rewriter, &node) {
+            let fused = Node {
+                op: Op::Table { name, formula },
+                operands: vec![x],
+                ..node
+            };
+            return Ok(Rewrite::Keep(fused));
+        }
         let Some((name, formula, x)) = as_function(rewriter, &node) else {
             return Ok(Rewrite::Keep(node));
         };
@@ -48,6 +60,49 @@ pub fn lookup_fuse(mut module: Module) -> Result<Module, PassError> {
         Ok(Rewrite::Keep(node))
     })?;
     Ok(module)
+}
+
+/// Greatest number of terms of a function that is put together from two operands.
+const MOST_TERMS: usize = 200;
+
+fn terms(formula: &Formula) -> usize {
+    match formula {
+        Formula::Var(_) | Formula::Const(_) => 1,
+        Formula::Unary(_, a) => 1 + terms(a),
+        Formula::Binary(_, ab) => 1 + terms(&ab.0) + terms(&ab.1),
+        Formula::Select(cab) => 1 + terms(&cab.0) + terms(&cab.1) + terms(&cab.2),
+    }
+}
+
+/// A value as a function of another, as far back as functions go; the name of a table on the way, if there is one.
+fn back(rewriter: &Rewriter<'_>, id: ValueId) -> (Formula, ValueId, Option<String>) {
+    let here = (Formula::x(), id, None);
+    // An operation of two values that are functions of one has become a table when it was come by.
+    let Some(node) = rewriter.definition(id) else {
+        return here;
+    };
+    let Some((name, formula, x)) = as_function(rewriter, node) else {
+        return here;
+    };
+    let (inner, root, named) = back(rewriter, x);
+    let whole = formula.compose(&inner);
+    let own = matches!(node.op, Op::Table { .. }).then_some(name);
+    match terms(&whole) <= MOST_TERMS {
+        true => (whole, root, own.or(named)),
+        false => here,
+    }
+}
+
+/// A node of two operands as a function of the one value that both are functions of.
+fn of_one_value(rewriter: &Rewriter<'_>, node: &Node) -> Option<(String, Formula, ValueId)> {
+    let Op::Binary(op) = node.op else { return None };
+    let result = *node.results.first()?;
+    let sides = [back(rewriter, node.operands[0]), back(rewriter, node.operands[1])];
+    let [(a, x, name), (b, y, other)] = sides;
+    let name = name.or(other).filter(|_| x == y)?;
+    let formula = apply(op, a, b)?;
+    let fits = terms(&formula) <= MOST_TERMS && rewriter.entry.ty(x) == rewriter.entry.ty(result);
+    fits.then_some((name, formula, x))
 }
 
 /// A node as a function of one value: tables, and operations with a constant that keep the type.

@@ -214,6 +214,40 @@ fn snapshots_of_the_real_stage() {
     insta::assert_snapshot!("prepare", snapshot(CNN, pipeline::PREPARE));
 }
 
+/// GELU by erf and by tanh, and SiLU, as exporters write them; a gate, whose operands are functions of two values; a square.
+const ACTIVATIONS: &str = r#"module "activations" real
+
+entry "main" {
+  input %x: real[2, 4] public "x"
+  input %y: real[2, 4] public "y"
+  %root2: real[] = const() {value = f32[]{0x1.6a09e6p0}}
+  %one: real[] = const() {value = f32[]{0x1p0}}
+  %half: real[] = const() {value = f32[]{0x1p-1}}
+  %scaled: real[2, 4] = div(%x, %root2)
+  %erf: real[2, 4] = table(%scaled) {name = "erf", formula = fn erf(x)}
+  %shifted: real[2, 4] = add(%erf, %one)
+  %product: real[2, 4] = mul(%x, %shifted)
+  %gelu: real[2, 4] = mul(%product, %half)
+  %cube: real[2, 4] = table(%y) {name = "pow", formula = fn pow(x, 0x1.8p1)}
+  %inner: real[2, 4] = add(%y, %cube)
+  %tanh: real[2, 4] = table(%inner) {name = "tanh", formula = fn tanh(x)}
+  %above: real[2, 4] = add(%tanh, %one)
+  %gelu_tanh: real[2, 4] = mul(%y, %above)
+  %sigmoid: real[2, 4] = table(%gelu) {name = "sigmoid", formula = fn div(0x1p0, add(0x1p0, exp(neg(x))))}
+  %gate: real[2, 4] = mul(%sigmoid, %gelu_tanh)
+  %square: real[2, 4] = mul(%gate, %gate)
+  output %square public "out"
+}
+"#;
+
+#[test]
+fn activations_of_several_operations_become_one_function() {
+    insta::assert_snapshot!(
+        "lookup_fuse_activations",
+        snapshot(ACTIVATIONS, &["dce", "lookup-fuse"])
+    );
+}
+
 #[test]
 fn snapshots_of_the_quantised_stage() {
     let tables_last = |text: String| {
