@@ -3,8 +3,8 @@
 use mlc_ir::{Module, Stage};
 
 use crate::passes::{
-    PassError, block_detect, canonicalise, commitment_placement, constant_fold, cse, dce, expand_norm, fold_norm,
-    layering, lookup_fuse, quantise, range_analysis,
+    PassError, block_detect, canonicalise, commitment_placement, constant_fold, cse, dce, expand_norm, find_norm,
+    fold_norm, layering, lookup_fuse, quantise, range_analysis,
 };
 use crate::plan::QuantPlan;
 
@@ -45,6 +45,11 @@ pub const PASSES: &[Pass] = &[
         name: "dce",
         summary: "what no output needs goes",
         run: |m, _| dce::dce(m),
+    },
+    Pass {
+        name: "find-norm",
+        summary: "row norms that exporters spell out become norms",
+        run: |m, _| find_norm::find_norm(m),
     },
     Pass {
         name: "expand-norm",
@@ -97,6 +102,8 @@ pub const PREPARE: &[&str] = &[
     // Shared subexpressions would hide that a value has one use, and dead ones would count as uses.
     "cse",
     "dce",
+    // Of importers, which spell norms out.
+    "find-norm",
     // Gains and biases of norms are then products and sums, which fold like any other.
     "expand-norm",
     // Before fusing functions: an affine step between a layer and its function belongs to the layer.

@@ -75,7 +75,7 @@ fn terms(formula: &Formula) -> usize {
 }
 
 /// A value as a function of another, as far back as functions go; the name of a table on the way, if there is one.
-fn back(rewriter: &Rewriter<'_>, id: ValueId) -> (Formula, ValueId, Option<String>) {
+pub(super) fn back(rewriter: &Rewriter<'_>, id: ValueId) -> (Formula, ValueId, Option<String>) {
     let here = (Formula::x(), id, None);
     // An operation of two values that are functions of one has become a table when it was come by.
     let Some(node) = rewriter.definition(id) else {

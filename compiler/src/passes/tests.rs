@@ -131,6 +131,11 @@ proptest! {
     }
 
     #[test]
+    fn finding_norms_changes_rounding_only(seed: u64) {
+        preserves(Stage::Real, seed, &["find-norm"], 1e-3)?;
+    }
+
+    #[test]
     fn lookup_fusion_changes_rounding_only(seed: u64) {
         preserves(Stage::Real, seed, &["lookup-fuse"], 1e-3)?;
     }
@@ -246,6 +251,42 @@ fn activations_of_several_operations_become_one_function() {
         "lookup_fuse_activations",
         snapshot(ACTIVATIONS, &["dce", "lookup-fuse"])
     );
+}
+
+/// A LayerNorm of seven operations with its gain, an RMSNorm by a reciprocal root, and what only looks like one: a mean of
+/// the squares of something else.
+const NORMS: &str = r#"module "norms" real
+
+weight @gain: real[4] committed = tensor("gain", [4])
+
+entry "main" {
+  input %x: real[2, 4] public "x"
+  input %y: real[2, 4] public "y"
+  %eps: real[] = const() {value = f32[]{0x1p-10}}
+  %mean: real[2, 1] = reduce(%x) {kind = mean, axes = [1], keepdims = true}
+  %c: real[2, 4] = sub(%x, %mean)
+  %squares: real[2, 4] = table(%c) {name = "pow", formula = fn pow(x, 0x1p1)}
+  %variance: real[2, 1] = reduce(%squares) {kind = mean, axes = [1], keepdims = true}
+  %sum: real[2, 1] = add(%variance, %eps)
+  %root: real[2, 1] = table(%sum) {name = "sqrt", formula = fn sqrt(x)}
+  %normal: real[2, 4] = div(%c, %root)
+  %gain: real[4] = weight() {name = @gain}
+  %layer: real[2, 4] = mul(%normal, %gain)
+  %own: real[2, 4] = mul(%y, %y)
+  %rows: real[2] = reduce(%own) {kind = mean, axes = [1], keepdims = false}
+  %column: real[2, 1] = reshape(%rows) {shape = [2, 1]}
+  %inverse: real[2, 1] = table(%column) {name = "rsqrt", formula = fn div(0x1p0, sqrt(add(x, 0x1p-20)))}
+  %rms: real[2, 4] = mul(%inverse, %y)
+  %other: real[2, 4] = div(%y, %root)
+  %all: real[2, 4] = add(%layer, %rms)
+  %out: real[2, 4] = add(%all, %other)
+  output %out public "out"
+}
+"#;
+
+#[test]
+fn norms_of_several_operations_become_one() {
+    insta::assert_snapshot!("find_norm", snapshot(NORMS, &["find-norm"]));
 }
 
 #[test]
