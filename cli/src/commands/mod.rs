@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use mlc_compiler::QuantTarget;
+use mlc_compiler::{QuantTarget, ScaleKind};
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_verifier::key::{Key, LoadedKey};
 
@@ -225,9 +225,9 @@ pub(crate) fn load(project: &Project, ui: &Ui) -> Result<Model, CliError> {
             QuantTarget::Weight(name) => name,
             QuantTarget::Value { value, .. } => value,
         };
-        if hint.bits.is_some() || hint.scale.is_some() {
+        if hint.scale == Some(ScaleKind::PerChannel) {
             ui.note(&format!(
-                "note: `@quant` at `{name}` asks for bits or scales of its own; those of the whole model are used"
+                "note: `@quant` at `{name}` asks for a scale for each channel; it gets one for the whole tensor"
             ));
         }
     }
