@@ -30,6 +30,7 @@ mod progress;
 mod project;
 mod prompt;
 mod proof_json;
+mod quality;
 mod random;
 mod report;
 mod session;

@@ -91,8 +91,10 @@ pub(crate) fn plan(project: &Project, model: &Model) -> Result<QuantPlan, CliErr
         None => None,
     };
     let is_written = written.is_some();
+    // Widths that were chosen for a quality are the plan's.
+    let chosen = written.as_ref().is_some_and(|plan| plan.quality.is_some());
     let mut plan = written.unwrap_or_default();
-    for hint in model.quant.iter().filter(|h| h.target == QuantTarget::Model) {
+    for hint in model.quant.iter().filter(|h| h.target == QuantTarget::Model && !chosen) {
         set(&mut plan.config.activation_bits, hint.activations);
         set(&mut plan.config.weight_bits, hint.weights);
     }
@@ -142,7 +144,7 @@ pub(crate) fn calibrated(model: &Model, samples: &[Bound], config: QuantConfig) 
 }
 
 /// The module whose values and weights a plan names.
-fn prepared(model: &Model) -> Result<Module, CliError> {
+pub(crate) fn prepared(model: &Model) -> Result<Module, CliError> {
     prepare(model.module.clone(), &mut |_, _| {}).map_err(CliError::refused)
 }
 

@@ -91,6 +91,9 @@ pub struct WeightStats {
 pub struct QuantPlan {
     /// Version of the text.
     pub version: u32,
+    /// The agreement with the real model for which the widths were chosen; then they stand before the model's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<f64>,
     /// Bit widths.
     #[serde(default)]
     pub config: QuantConfig,
@@ -131,6 +134,7 @@ impl Default for QuantPlan {
     fn default() -> Self {
         QuantPlan {
             version: VERSION,
+            quality: None,
             config: QuantConfig::default(),
             values: BTreeMap::new(),
             weights: BTreeMap::new(),
@@ -208,6 +212,9 @@ impl QuantPlan {
             if !(2..=16).contains(bits) {
                 return bad(name, format!("{bits} bits"), "2 to 16 bits");
             }
+        }
+        if self.quality.is_some_and(|q| !(0.0..=1.0).contains(&q)) {
+            return bad("quality", format!("{:?}", self.quality), "a cosine, 0 to 1");
         }
         let is_range = |lo: f64, hi: f64| lo.is_finite() && hi.is_finite() && lo <= hi;
         if !is_range(c.input_range[0], c.input_range[1]) {

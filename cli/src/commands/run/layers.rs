@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use mlc_compiler::pipeline::prepare;
 use mlc_runtime::calibrate::{LayerError, Tracks, layer_errors};
 use serde_json::{Value, json};
 
 use crate::commands::{self, InputArgs};
 use crate::error::CliError;
+use crate::pipeline;
 use crate::project::Project;
+use crate::quality::losses;
 use crate::ui::Ui;
 
 /// How many of the values that lose most are named.
@@ -35,7 +36,7 @@ pub(super) fn report(project: &Project, input: &InputArgs, ui: &Ui) -> Result<Ex
     let Some(bound) = runs.first() else {
         return Err(CliError::Usage("there is no input to run on".into()));
     };
-    let prepared = prepare(model.module.clone(), &mut |_, _| {}).map_err(CliError::refused)?;
+    let prepared = pipeline::prepared(&model)?;
     let tracks = Tracks {
         real: &prepared,
         quantised,
@@ -63,9 +64,7 @@ fn json_of(e: &LayerError) -> Value {
 /// One row a value, in the order of computation.
 fn layers(errors: &[LayerError]) -> Vec<Layer<'_>> {
     let mut out: Vec<Layer<'_>> = Vec::new();
-    for (i, e) in errors.iter().enumerate() {
-        let before = errors[..i].iter().rev().find(|b| b.block == e.block);
-        let lost = before.map_or(0.0, |b| b.sqnr_db.min(100.0) - e.sqnr_db.min(100.0));
+    for (e, (_, lost)) in errors.iter().zip(losses(errors)) {
         match out.iter_mut().find(|l| l.name == e.name) {
             Some(layer) => {
                 if e.sqnr_db < layer.worst.sqnr_db {
