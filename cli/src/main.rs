@@ -6,6 +6,7 @@
 //! | `model` | a checked module with its weights |
 //! | `pipeline` | module → plan → circuit → key, with the cache |
 //! | `input`, `output` | files to tensors, statements to what is shown |
+//! | `greedy` | the next token of a language model, and the text so far |
 //! | `proof_json` | a proof as JSON |
 //! | `ui`, `progress`, `trace` | what is printed, drawn, and timed |
 //! | `error` | every way to fail, with its exit code |
@@ -20,6 +21,7 @@ mod cost;
 mod draw;
 mod error;
 mod files;
+mod greedy;
 mod host;
 mod huggingface;
 mod input;

@@ -1,6 +1,7 @@
 //! Text as an input: the tokens that `tokenizer.json` makes of it.
 //!
-//! A text is neither cut nor padded, whatever the tokenizer's settings say; special tokens are added.
+//! A text is neither cut nor padded, whatever the tokenizer's settings say; special tokens are added. Where tokens are shown
+//! as text, they are left out.
 
 use std::path::Path;
 
@@ -17,9 +18,49 @@ pub(crate) const TOKENIZER: &str = "tokenizer.json";
 /// What calibrates a language model where no sample inputs are named.
 pub(crate) const SAMPLES: &str = include_str!("samples.txt");
 
+/// Text to tokens and back.
+pub(crate) struct Text {
+    tokenizer: Tokenizer,
+}
+
+impl Text {
+    /// The tokenizer in a file.
+    pub(crate) fn open(path: &Path) -> Result<Self, CliError> {
+        let mut tokenizer = Tokenizer::from_file(path).map_err(|e| CliError::read(path, e))?;
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(|e| CliError::read(path, e))?;
+        Ok(Text { tokenizer })
+    }
+
+    /// The tokens of a prompt, as they are; at least one.
+    pub(crate) fn tokens(&self, text: &str) -> Result<Vec<u32>, CliError> {
+        let encoding = self.tokenizer.encode(text, true).map_err(CliError::refused)?;
+        match encoding.get_ids() {
+            [] => Err(CliError::refused("the prompt has no tokens")),
+            ids => Ok(ids.to_vec()),
+        }
+    }
+
+    /// The text of tokens. Where it ends within a character, that is U+FFFD.
+    pub(crate) fn of(&self, ids: &[u32]) -> Result<String, CliError> {
+        self.tokenizer.decode(ids, true).map_err(CliError::refused)
+    }
+
+    /// The text that `ids` add to a prompt: what their text with the prompt has more than that of the prompt.
+    pub(crate) fn after(&self, prompt: &[u32], ids: &[u32]) -> Result<String, CliError> {
+        let (before, all) = (self.of(prompt)?, self.of(&[prompt, ids].concat())?);
+        match all.strip_prefix(&before) {
+            Some(rest) => Ok(rest.to_owned()),
+            // A tokenizer that writes the same tokens otherwise, with others behind them.
+            None => self.of(ids),
+        }
+    }
+}
+
 /// A tokenizer for the inputs of one entry.
 pub(crate) struct Prompts<'a> {
-    tokenizer: Tokenizer,
+    /// The tokenizer.
+    pub(crate) text: Text,
     module: &'a Module,
     entry: &'a str,
 }
@@ -34,34 +75,23 @@ impl<'a> Prompts<'a> {
                 root.display()
             )));
         }
-        let mut tokenizer = Tokenizer::from_file(&path).map_err(|e| CliError::read(&path, e))?;
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|e| CliError::read(&path, e))?;
-        Ok(Prompts {
-            tokenizer,
-            module,
-            entry,
-        })
-    }
-
-    /// The tokens of a text, as they are.
-    fn tokens(&self, text: &str) -> Result<Vec<u32>, CliError> {
-        let encoding = self.tokenizer.encode(text, true).map_err(CliError::refused)?;
-        Ok(encoding.get_ids().to_vec())
+        let text = Text::open(&path)?;
+        Ok(Prompts { text, module, entry })
     }
 
     /// A text as the model's input.
     pub(crate) fn bind(&self, text: &str) -> Result<Bound, CliError> {
-        let ids = self.tokens(text)?;
-        if ids.is_empty() {
-            return Err(CliError::refused("the prompt has no tokens"));
-        }
+        self.bind_tokens(&self.text.tokens(text)?)
+    }
+
+    /// Tokens of a prompt as the model's input.
+    pub(crate) fn bind_tokens(&self, ids: &[u32]) -> Result<Bound, CliError> {
         let entry = &self.module.entries[self.entry];
         if let [input] = entry.body.params.as_slice()
             && let Elem::Index(below) = entry.ty(*input).elem
         {
             if let Some(id) = ids.iter().find(|id| u64::from(**id) >= below) {
-                let word = self.tokenizer.id_to_token(*id).unwrap_or_default();
+                let word = self.text.tokenizer.id_to_token(*id).unwrap_or_default();
                 return Err(CliError::refused(format!(
                     "the tokenizer makes token {id} (`{word}`) of the prompt, and the model's vocabulary ends at {}; is \
                      {TOKENIZER} that of another model?",

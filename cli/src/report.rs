@@ -1,7 +1,7 @@
 //! The report of a proof: its JSON keys are an interface, its text is for people.
 
 use mlc_runtime::calibrate::Agreement;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::output::{Output, agreement_json, json_of, label_of};
 use crate::ui::{bytes, seconds};
@@ -28,9 +28,16 @@ pub(crate) struct Report {
 impl Report {
     /// With the keys that scripts rely on.
     pub(crate) fn json(&self) -> Value {
-        json!({
-            "output": json_of(&self.outputs),
-            "label": label_of(&self.outputs),
+        let mut all = Map::new();
+        all.insert("output".into(), json_of(&self.outputs));
+        all.insert("label".into(), label_of(&self.outputs));
+        all.extend(self.figures());
+        Value::Object(all)
+    }
+
+    /// [`json`](Self::json) without the outputs: what the proof cost.
+    pub(crate) fn figures(&self) -> Map<String, Value> {
+        let figures = json!({
             "compile_s": self.compile_s,
             "setup_s": self.setup_s,
             "execute_s": self.execute_s,
@@ -42,7 +49,8 @@ impl Report {
             "lookups": self.lookups,
             "security_bits": self.security_bits,
             "agreement": agreement_json(self.agreement.as_ref()),
-        })
+        });
+        figures.as_object().cloned().unwrap_or_default()
     }
 
     /// A few lines.
@@ -56,7 +64,12 @@ impl Report {
             Value::String(label) => out += &format!("label      {label}\n"),
             label => out += &format!("label      {label}\n"),
         }
-        out += &format!(
+        out + &self.figures_text()
+    }
+
+    /// [`text`](Self::text) without the outputs.
+    pub(crate) fn figures_text(&self) -> String {
+        let mut out = format!(
             "time       compile {}, setup {}, execute {}, prove {}, verify {}\n",
             seconds(self.compile_s),
             seconds(self.setup_s),

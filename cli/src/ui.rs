@@ -44,6 +44,15 @@ impl Ui {
         let _ = out.flush();
     }
 
+    /// Prints a piece of a text that goes on, at once; nothing where one JSON value is wanted.
+    pub(crate) fn piece(&self, text: &str) {
+        if !self.is_json() {
+            let mut out = std::io::stdout().lock();
+            let _ = out.write_all(text.as_bytes());
+            let _ = out.flush();
+        }
+    }
+
     /// Prints a JSON value.
     pub(crate) fn json(&self, value: &Value) {
         self.print(&pretty(value));

@@ -5,11 +5,10 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use common::{mlc_in, safetensors_file};
+use common::{family as copy, family_folder as fixture, mlc_in, safetensors_file};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 const FAMILIES: [&str; 8] = [
     "bert",
@@ -21,21 +20,6 @@ const FAMILIES: [&str; 8] = [
     "qwen2",
     "qwen3",
 ];
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures/families")
-        .join(name)
-}
-
-/// A copy of a model, to be spoilt.
-fn copy(name: &str) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for file in common::listing(&fixture(name)).iter().filter(|f| !f.starts_with('.')) {
-        std::fs::copy(fixture(name).join(file), dir.path().join(file)).unwrap();
-    }
-    dir
-}
 
 fn read(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()

@@ -11,6 +11,7 @@ pub mod cells;
 pub mod commitment;
 pub mod field;
 pub mod functional;
+pub mod generation;
 pub mod inference;
 pub mod key;
 pub mod logup;

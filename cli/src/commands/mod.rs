@@ -8,6 +8,7 @@ mod completions;
 mod explain;
 mod export;
 mod fmt;
+mod generate;
 mod inspect;
 mod new;
 mod opt;
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Setup(setup::Setup),
     /// Prove an inference, verify the proof, and report
     Prove(prove::Prove),
+    /// Continue a prompt greedily, with one proof of all of it
+    Generate(generate::Generate),
     /// Verify a proof against a key or a model
     Verify(verify::Verify),
     /// Write a proof as JSON, or make it again from JSON
@@ -87,6 +90,7 @@ pub(crate) fn run(command: &Command, ui: &Ui) -> Result<ExitCode, CliError> {
         Command::Run(c) => c.run(ui),
         Command::Setup(c) => c.run(ui),
         Command::Prove(c) => c.run(ui),
+        Command::Generate(c) => c.run(ui),
         Command::Verify(c) => c.run(ui),
         Command::Export(c) => c.run(ui),
         Command::Transpile(c) => c.run(ui),

@@ -9,8 +9,10 @@ use crate::cost;
 use crate::error::CliError;
 use crate::files;
 use crate::input::Bound;
-use crate::pipeline;
+use crate::model::Model;
+use crate::pipeline::{self, Compiled};
 use crate::progress::Progress;
+use crate::project::Project;
 use crate::session::Session;
 use crate::ui::{Ui, bytes, pretty};
 
@@ -49,20 +51,7 @@ impl Prove {
         let dims = bound.dims_of(&compiled.circuit);
         // An input that does not fit is refused before the work of setup.
         bound.integers(&compiled.circuit.entries[compiled.entry])?;
-        let cost = cost::predict(&compiled.circuit, compiled.entry, &dims)?;
-        let made = pipeline::key_directory(&project, &model, &compiled)?
-            .join("verifying.key")
-            .exists();
-        let setup = match made {
-            true => String::new(),
-            false => format!(" ({} to make the key, once)", bytes(cost.setup_memory_bytes)),
-        };
-        ui.note(&format!(
-            "{}: {} committed cells, about {} of memory{setup}; the proof is succinct but not yet zero-knowledge",
-            model.module.name,
-            cost.committed_cells,
-            bytes(cost.memory_bytes)
-        ));
+        announce(ui, &project, &model, &compiled, &dims)?;
 
         let backend = Cpu;
         let (key, setup_s) = progress.stage("setup", || pipeline::proving_key(&backend, &project, &model, &compiled));
@@ -95,6 +84,31 @@ impl Prove {
         );
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Says what a proof at these dimensions will take.
+pub(super) fn announce(
+    ui: &Ui,
+    project: &Project,
+    model: &Model,
+    compiled: &Compiled,
+    dims: &[u32],
+) -> Result<(), CliError> {
+    let cost = cost::predict(&compiled.circuit, compiled.entry, dims)?;
+    let made = pipeline::key_directory(project, model, compiled)?
+        .join("verifying.key")
+        .exists();
+    let setup = match made {
+        true => String::new(),
+        false => format!(" ({} to make the key, once)", bytes(cost.setup_memory_bytes)),
+    };
+    ui.note(&format!(
+        "{}: {} committed cells, about {} of memory{setup}; the proof is succinct but not yet zero-knowledge",
+        model.module.name,
+        cost.committed_cells,
+        bytes(cost.memory_bytes)
+    ));
+    Ok(())
 }
 
 /// A proof is of one run.

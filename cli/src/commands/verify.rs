@@ -1,3 +1,5 @@
+mod prompt;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -8,6 +10,8 @@ use mlc_verifier::key::{LoadedKey, hex};
 use mlc_verifier::proof_file::ProofFile;
 use mlc_verifier::statement::Statement;
 use serde_json::{Value, json};
+
+use prompt::PromptArgs;
 
 use super::{ModelOptions, verifier_key};
 use crate::error::CliError;
@@ -25,6 +29,7 @@ The key is the trust root: from a file, or made anew from a model. Nothing of it
 Example:
   mlc verify --key digits-key/verifying.key --proof digit.proof
   mlc verify examples/digits --proof digit.proof --input image.png
+  mlc verify --key k --proof story.proof --prompt \"Once upon a time\" --tokenizer tokenizer.json
 
 Exit codes: 0 accepted, 1 rejected, 2 usage or unreadable input.")]
 pub(crate) struct Verify {
@@ -45,11 +50,14 @@ pub(crate) struct Verify {
     /// Check that the proof is of this output (JSON: a nested list, or an object of them by name)
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    prompt: PromptArgs,
 }
 
 impl Verify {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let project = self.model.as_deref().map(|m| self.options.open(m)).transpose()?;
+        let prompt = self.prompt.tokens(project.as_ref().map(|p| p.root.as_path()))?;
         let key = verifier_key(self.key.as_deref(), project.as_ref(), ui)?;
         let fingerprint = hex(&key.fingerprint);
         let manifest = project.map(|p| p.manifest).unwrap_or_default();
@@ -62,15 +70,19 @@ impl Verify {
         let outcome = verified
             .map_err(|e| CliError::Rejected(e.to_string()))
             .and_then(|()| self.same_input(&key, statement, &manifest))
-            .and_then(|()| self.same_output(&key, statement));
-        if let Err(error) = outcome {
-            if ui.is_json() && matches!(error, CliError::Rejected(_)) {
-                ui.json(&json!({ "accepted": false, "reason": error.to_string(), "key": fingerprint }));
-                return Ok(super::rejected());
+            .and_then(|()| self.same_output(&key, statement))
+            .and_then(|()| prompt.map(|p| p.continued(&key, statement)).transpose());
+        let continued = match outcome {
+            Ok(continued) => continued,
+            Err(error) => {
+                if ui.is_json() && matches!(error, CliError::Rejected(_)) {
+                    ui.json(&json!({ "accepted": false, "reason": error.to_string(), "key": fingerprint }));
+                    return Ok(super::rejected());
+                }
+                ui.note(&format!("key        {fingerprint}"));
+                return Err(error);
             }
-            ui.note(&format!("key        {fingerprint}"));
-            return Err(error);
-        }
+        };
         let entry = statement.entry as usize;
         let outputs = outputs(
             &key.circuit,
@@ -81,14 +93,19 @@ impl Verify {
         );
         ui.result(
             || {
-                json!({
+                let mut out = json!({
                     "accepted": true,
                     "key": fingerprint,
                     "model": key.circuit.name,
                     "output": json_of(&outputs),
                     "label": label_of(&outputs),
                     "verify_s": took,
-                })
+                });
+                if let (Some(c), Some(map)) = (&continued, out.as_object_mut()) {
+                    map.insert("text".to_owned(), json!(c.text));
+                    map.insert("ids".to_owned(), json!(c.ids));
+                }
+                out
             },
             || {
                 let mut text = format!(
@@ -101,6 +118,13 @@ impl Verify {
                 }
                 if label_of(&outputs) != Value::Null {
                     text += &format!("label      {}\n", label_of(&outputs));
+                }
+                if let Some(c) = &continued {
+                    text += &format!(
+                        "greedy     {} tokens after the prompt\ntext       {}\n",
+                        c.ids.len(),
+                        c.text
+                    );
                 }
                 text
             },

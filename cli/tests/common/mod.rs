@@ -85,6 +85,20 @@ pub fn digits() -> TempDir {
     dir
 }
 
+/// The files of a tiny random model of `scripts/models/make_families.py`.
+pub fn family_folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/families")
+        .join(name)
+}
+
+/// A copy of such a model, to be changed.
+pub fn family(name: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    copy(&family_folder(name), dir.path());
+    dir
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

@@ -1,0 +1,253 @@
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Args;
+use mlc_runtime::backend::cpu::Cpu;
+use mlc_verifier::generation::{LanguageEntry, continuation};
+use mlc_verifier::key::LoadedKey;
+use mlc_verifier::proof_file::ProofFile;
+use serde_json::{Map, Value, json};
+
+use super::{ModelArgs, compiled, prove};
+use crate::error::CliError;
+use crate::files;
+use crate::greedy::{Greedy, Growing, ends};
+use crate::pipeline;
+use crate::progress::Progress;
+use crate::prompt::Prompts;
+use crate::report::Report;
+use crate::session::Session;
+use crate::ui::{Ui, pretty, seconds};
+
+/// Arguments of `mlc generate`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The next token is always the one of the greatest integer logit, the lowest of several. With --prove
+one proof over prompt and text gives the logits of every position, and whoever verifies it with
+`mlc verify --prompt` sees that every token follows from them. Every token executes the whole
+sequence again: there is no cache of keys and values.
+
+Example:
+  mlc generate path/to/model --prompt \"Once upon a time\" --tokens 16
+  mlc generate path/to/model --prompt \"Once upon a time\" --tokens 16 --prove -o story.proof
+  mlc verify path/to/model --proof story.proof --prompt \"Once upon a time\"")]
+pub(crate) struct Generate {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The text to continue, which the model's tokenizer.json makes tokens of
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+    /// Stop after so many tokens, or earlier after the `eos_token_id` of config.json
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    tokens: u32,
+    /// Prove the text, verify the proof, and report
+    #[arg(long)]
+    prove: bool,
+    /// Write the proof here
+    #[arg(long, short, value_name = "FILE", requires = "prove")]
+    output: Option<PathBuf>,
+    /// Write the report here, as JSON
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    sampling: Sampling,
+}
+
+/// What other programs choose tokens at random by, so that it is refused with its reason.
+#[derive(Debug, Args)]
+struct Sampling {
+    #[arg(long, hide = true, num_args = 0..=1, allow_hyphen_values = true)]
+    temperature: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1, allow_hyphen_values = true)]
+    top_k: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1, allow_hyphen_values = true)]
+    top_p: Option<Option<String>>,
+}
+
+impl Sampling {
+    fn refuse(&self) -> Result<(), CliError> {
+        let given = [
+            ("--temperature", self.temperature.is_some()),
+            ("--top-k", self.top_k.is_some()),
+            ("--top-p", self.top_p.is_some()),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) => Err(CliError::Usage(format!(
+                "`{name}` is of sampling, and only greedy decoding can be proved: the next token is always that of the \
+                 greatest logit; leave it out"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Generate {
+    pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
+        self.sampling.refuse()?;
+        for path in self.output.iter().chain(&self.report) {
+            files::will_write(path)?;
+        }
+        let project = self.model.project()?;
+        let progress = Progress::new(ui, 2);
+        let (opened, compile_s) = progress.stage("compile", || compiled(&project, ui, true));
+        let (model, compiled) = opened?;
+        let entry = LanguageEntry::of(&compiled.circuit, compiled.entry).map_err(CliError::refused)?;
+        let prompts = Prompts::open(&project.root, &model.module, &model.entry)?;
+        let prompt = prompts.text.tokens(&self.prompt)?;
+        prompts.bind_tokens(&prompt)?;
+        fits(prompt.len(), self.tokens, entry.context)?;
+        let ends = ends(&project.root)?;
+
+        // The weights in integers are part of the key.
+        let (key, setup_s) = match self.prove {
+            true => {
+                let most = vec![0; prompt.len() + self.tokens as usize - 1];
+                let dims = prompts.bind_tokens(&most)?.dims_of(&compiled.circuit);
+                prove::announce(ui, &project, &model, &compiled, &dims)?;
+                let (key, setup_s) =
+                    progress.stage("setup", || pipeline::proving_key(&Cpu, &project, &model, &compiled));
+                (Some(key?), setup_s)
+            }
+            false => (None, 0.0),
+        };
+        let quantised = match key {
+            Some(_) => None,
+            None => Some(pipeline::integers(&model, &compiled)?),
+        };
+        drop(progress);
+        let Some(weights) = key.as_ref().map(|k| &k.integers).or(quantised.as_ref()) else {
+            return Err(CliError::refused("the model has no weights"));
+        };
+
+        let greedy = Greedy {
+            compiled: &compiled,
+            weights,
+            prompts: &prompts,
+            entry,
+            ends,
+        };
+        let start = Instant::now();
+        let mut growing = Growing::new(&prompts.text, ui);
+        growing.show(&prompt)?;
+        let new = greedy.generate(&prompt, self.tokens, |ids| growing.show(ids))?;
+        let all = [&prompt[..], &new].concat();
+        growing.end(&all)?;
+        let generated = Generated {
+            prompt: &self.prompt,
+            text: prompts.text.after(&prompt, &new)?,
+            prompt_ids: &prompt,
+            ids: &new,
+            seconds: start.elapsed().as_secs_f64(),
+        };
+
+        let mut out = generated.json();
+        let (mut text, mut proof) = (generated.summary(), None);
+        if let Some(key) = &key {
+            let progress = Progress::new(ui, 2);
+            let session = Session {
+                model: &model,
+                compiled: &compiled,
+                key,
+                manifest: &project.manifest,
+                compile_s,
+                setup_s,
+            };
+            // The last token is not read by the model: it is the argmax behind the proved sequence.
+            let bound = prompts.bind_tokens(&all[..all.len() - 1])?;
+            let (report, bytes) = session.prove(&progress, &bound, 1)?;
+            follows(&key.loaded, &bytes, &prompt, &new)?;
+            out.extend(report.figures());
+            text += &self.proved(&report, &key.key.fingerprint_hex());
+            proof = Some(bytes);
+        }
+        let out = Value::Object(out);
+        let report = pretty(&out) + "\n";
+        let proof = self.output.as_deref().zip(proof.as_deref());
+        let written = self.report.as_deref().map(|path| (path, report.as_bytes()));
+        files::write_together(&proof.into_iter().chain(written).collect::<Vec<(&Path, &[u8])>>())?;
+        ui.result(|| out, || text);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn proved(&self, report: &Report, fingerprint: &str) -> String {
+        let written = self.output.as_ref().map(|p| format!("written    {}\n", p.display()));
+        format!(
+            "{}key        {fingerprint}\n{}",
+            report.figures_text(),
+            written.unwrap_or_default()
+        )
+    }
+}
+
+/// A text with its tokens.
+struct Generated<'a> {
+    prompt: &'a str,
+    text: String,
+    prompt_ids: &'a [u32],
+    ids: &'a [u32],
+    seconds: f64,
+}
+
+impl Generated<'_> {
+    fn json(&self) -> Map<String, Value> {
+        Map::from_iter([
+            ("prompt".to_owned(), json!(self.prompt)),
+            ("text".to_owned(), json!(self.text)),
+            ("tokens".to_owned(), json!(self.ids.len())),
+            ("prompt_ids".to_owned(), json!(self.prompt_ids)),
+            ("ids".to_owned(), json!(self.ids)),
+            ("generate_s".to_owned(), json!(self.seconds)),
+        ])
+    }
+
+    fn summary(&self) -> String {
+        format!(
+            "tokens     {} after a prompt of {}, in {}\n",
+            self.ids.len(),
+            self.prompt_ids.len(),
+            seconds(self.seconds)
+        )
+    }
+}
+
+/// Refuses a text that the model cannot read to its end.
+fn fits(prompt: usize, tokens: u32, context: u32) -> Result<(), CliError> {
+    let left = u64::from(context).saturating_sub(prompt as u64);
+    if u64::from(tokens) <= left {
+        return Ok(());
+    }
+    Err(CliError::refused(format!(
+        "the prompt has {prompt} tokens, {tokens} more pass the context of {context}; at most {left}"
+    )))
+}
+
+/// Checks that a proof file holds a statement from which the tokens follow; that it verifies has been checked.
+fn follows(key: &LoadedKey, bytes: &[u8], prompt: &[u32], new: &[u32]) -> Result<(), CliError> {
+    let file = ProofFile::decode(bytes).map_err(CliError::refused)?;
+    match continuation(&key.circuit, &file.statement, prompt) {
+        Ok(found) if found == new => Ok(()),
+        Ok(_) => Err(CliError::refused(
+            "the last token is not that of the greatest logit over the whole sequence: the model is not causal",
+        )),
+        Err(e) => Err(CliError::refused(format!(
+            "{e}: the model is not causal, so its text cannot be proved at once"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompt_and_text_share_the_context() {
+        assert!(fits(3, 5, 8).is_ok());
+        let error = fits(3, 6, 8).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the prompt has 3 tokens, 6 more pass the context of 8; at most 5"
+        );
+        assert!(fits(9, 1, 8).unwrap_err().to_string().ends_with("at most 0"));
+    }
+}
