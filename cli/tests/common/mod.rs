@@ -80,8 +80,14 @@ pub fn digits_folder() -> PathBuf {
 
 /// A copy of the digits example, without caches.
 pub fn digits() -> TempDir {
+    example("digits")
+}
+
+/// A copy of a directory of the examples, without caches.
+pub fn example(name: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    copy(&digits_folder(), dir.path());
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    copy(&examples.join(name), dir.path());
     dir
 }
 
