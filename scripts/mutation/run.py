@@ -81,8 +81,10 @@ IRREGULAR = [
 # Mutants that no test can notice: (file, part of the text) → why.
 EQUIVALENT = {
     ("verifier/src/lookups.rs", "!total.is_zero()"): "a claim reads a column: without columns there are no claims, and the total is an empty sum",
-    ("circuit/src/check/coverage.rs", "!s.ranged && !read_whole"): "implied by the count that every maximum must have",
-    ("circuit/src/check/coverage.rs", "s.table.is_none() && !compared"): "such a digit has 31 bits for `bounds`, such a maximum no table for the site",
+    ("circuit/src/check/coverage.rs", "!s.ranged && !index.read_whole"): "implied by the count that every maximum must have",
+    ("circuit/src/instance.rs", "channel_cells > MAX_LEAVES"): "takes tables of 2^28 rows, a key of a quarter of a gigabyte: no test has one",
+    ("circuit/src/instance.rs", "at > MAX_LEAVES"): "tensors of lookups beyond that are refused before: only tables beside exactly as many come here",
+    ("circuit/src/check/coverage.rs", "s.table.is_none() && !self.index.is_subtrahend"): "such a digit has 31 bits for `bounds`, such a maximum no table for the site",
 }
 
 MODULE = """//! Switches for the mutation run.

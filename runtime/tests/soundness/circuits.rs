@@ -551,6 +551,22 @@ fn wide_count(c: &mut Circuit) {
     c.tables.push(Table::range(bits + 1));
 }
 
+/// Adds a cell for each count of attained maxima that is in no lookup.
+fn spare_cells(c: &mut Circuit) {
+    let mut count = c.entries[0].segments[segment(c, "conv.attained")].clone();
+    let mut counts = equation(c, "conv.attained").clone();
+    (count.name, counts.name) = ("spare".into(), "spare".into());
+    (count.ranged, count.table) = (false, Some(c.tables.len() as u16));
+    c.tables.push(Table::range(8));
+    let e = entry(c);
+    counts.constant = 0;
+    counts.left = Left::Cells(vec![(1, e.segments.len() as u16)]);
+    e.segments.push(count);
+    e.equations.push(counts);
+    let equation = e.equations.len() as u16 - 1;
+    e.steps.push(Step::Equation(equation));
+}
+
 /// Adds the maximum over whole images of the pooled maxima.
 fn pool_again(c: &mut Circuit) {
     let below = segment(c, "conv.max");
@@ -655,6 +671,12 @@ fn cells_without_a_check_are_refused() {
                 entry(c).segments[s].ranged = false;
             },
             Uncovered { .. } | CheckError::Digits { .. }
+        ),
+        row!("a cell in no lookup", spare_cells, CheckError::Unused { .. }),
+        row!(
+            "a partial equation with a digit that only a maximum compares",
+            |c| equation(c, "conv").partial = true,
+            CheckError::BarePartial { .. }
         ),
         row!(
             "a maximum without a count",

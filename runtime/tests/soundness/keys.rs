@@ -9,7 +9,7 @@ use mlc_runtime::testing::{self, Builder, Case, plain};
 use mlc_verifier::inference::VerifyError::{Lookup, Schedule};
 use mlc_verifier::key::{FileError, Key, KeyError};
 use mlc_verifier::logup::LogUpError::Layer;
-use mlc_verifier::proof_file::{ProofFile, ProofFileError};
+use mlc_verifier::proof_file::{MAX_BYTES, ProofFile, ProofFileError};
 use mlc_verifier::security::{Parameters, ScheduleError};
 use mlc_verifier::setup::SetupError::Proof;
 
@@ -102,6 +102,12 @@ fn keys_of_something_else_are_refused() {
             KeyError::Setup(Proof(Schedule(ScheduleError::Floor { .. })))
         ),
         row!(
+            "parameters that no code has",
+            key_of(&weightless()),
+            |k| k.params.witness_log_inv_rate = 99,
+            KeyError::Setup(Proof(Schedule(ScheduleError::Parameters { .. })))
+        ),
+        row!(
             "a circuit that breaks a rule",
             key(),
             |k| {
@@ -180,6 +186,11 @@ fn a_key_and_a_proof_file_have_one_encoding() {
         change(&mut other);
         ProofFile::decode(&other).unwrap_err()
     };
+    // Zeroed memory that is never touched.
+    assert_eq!(
+        ProofFile::decode(&vec![0; MAX_BYTES + 1]),
+        Err(ProofFileError::TooLarge)
+    );
     assert_eq!(refused(&|b| b[0] ^= 1), ProofFileError::Magic);
     // The version before, whose files name no key.
     assert_eq!(refused(&|b| b[8] = 1), ProofFileError::Version { found: 1 });
