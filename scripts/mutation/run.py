@@ -217,7 +217,7 @@ def table(results):
         "switched off, alone, and the soundness tests (`runtime/tests/soundness`) run. The last column has the tests that fail then, at",
         "most two of them.",
         "",
-        f"{len(results)} checks: {killed} noticed, {equivalent} that no proof can reach, {len(results) - killed - equivalent} not noticed.",
+        f"{len(results)} checks: {killed} noticed, {equivalent} that no test can reach (the row says why), {len(results) - killed - equivalent} not noticed.",
     ]
     for file in FILES:
         rows = [r for r in results if r[0] == file]
