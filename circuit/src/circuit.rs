@@ -358,7 +358,8 @@ pub struct Equation {
     /// Added on the right.
     pub constant: i64,
     /// The cells need not represent every value that the right side may have within its bounds: an assignment whose value
-    /// they do not represent has neither execution nor proof. Its cells all have tables of their own.
+    /// they do not represent has no execution, and no proof where the cell is read or compared. Its cells all have tables of
+    /// their own, and are ranged where a maximum compares them.
     pub partial: bool,
     /// Linear terms.
     pub reads: Vec<Reads>,

@@ -259,7 +259,11 @@ pub fn check(c: &Circuit) -> Result<(), CheckError> {
                     r.lo
                 };
                 if q.partial {
-                    let bare = cells.iter().any(|(_, s)| e.segments[usize::from(*s)].table.is_none());
+                    // An interval does not say that they are not negative: what is compared is looked up for itself.
+                    let bare = cells.iter().any(|(_, s)| {
+                        let segment = &e.segments[usize::from(*s)];
+                        segment.table.is_none() || (index.is_subtrahend(*s) && !segment.ranged)
+                    });
                     if bare {
                         return Err(CheckError::BarePartial { name: q.name.clone() });
                     }

@@ -58,8 +58,8 @@ pub enum CheckError {
         /// The largest magnitude.
         bound: u128,
     },
-    /// A partial equation has a cell without a table of its own.
-    #[error("'{name}' is partial and has a cell that is no key of a table")]
+    /// A partial equation has a cell without a table of its own, or one that a maximum compares without its being looked up.
+    #[error("'{name}' is partial and has a cell that is no key of a table, or is compared without being one")]
     BarePartial {
         /// The equation.
         name: String,

@@ -251,6 +251,14 @@ fn bounds_are_kept() {
         matches!(e, CheckError::BarePartial { .. } | CheckError::Uncovered { .. }),
         "{e:?}"
     );
+    // A cell that is compared is looked up for itself: nothing else keeps it from being negative.
+    let e = refused(|c| {
+        let m = main(c);
+        m.equations[0].partial = true;
+        m.segments[0].table = Some(1);
+        m.segments[0].ranged = false;
+    });
+    assert_eq!(e, CheckError::BarePartial { name: "acc".into() });
     let e = refused(|c| main(c).equations[0].left = Left::Cells(vec![(1, 1), (32, 0)]));
     assert_eq!(e, CheckError::Digits { name: "acc".into() });
     // Lengths whose product would wrap 128 bits.

@@ -23,10 +23,25 @@ pub(crate) struct Lookup {
     pub(crate) shift: u32,
     /// The function, on `(acc + half) >> shift`.
     pub(crate) table: Arc<Table>,
+    /// Least and greatest input of the function by the IR's bounds.
+    pub(crate) proved: (i64, i64),
     /// The table ends where calibration did, not where the bounds do.
     pub(crate) partial: bool,
     /// The equation's constant without rounding and offset.
     pub(crate) constant: i64,
+}
+
+/// What a lookup computes.
+#[derive(Debug, Clone)]
+pub(crate) struct Function {
+    /// Bits dropped before it.
+    pub(crate) shift: u32,
+    /// Its values.
+    pub(crate) table: Arc<Table>,
+    /// Least and greatest input by the IR's bounds.
+    pub(crate) proved: (i64, i64),
+    /// The table may end before those do.
+    pub(crate) partial: bool,
 }
 
 /// A lookup at `maximum - index`: proves a maximum.
@@ -109,7 +124,13 @@ impl EntryBuilder {
     }
 
     /// Commits `table((value + half) >> shift)`; returns the looked-up value.
-    pub(crate) fn commit(&mut self, name: &str, value: Lin, shift: u32, table: Arc<Table>, partial: bool) -> Lin {
+    pub(crate) fn commit(&mut self, name: &str, value: Lin, function: Function) -> Lin {
+        let Function {
+            shift,
+            table,
+            proved,
+            partial,
+        } = function;
         let out: Vec<Ax> = self.region_axes().into_iter().chain(value.axes()).collect();
         let mut cells = Vec::new();
         let mut limbs = Vec::new();
@@ -144,6 +165,7 @@ impl EntryBuilder {
             limbs,
             shift,
             table,
+            proved,
             partial,
             constant: value.constant,
         });

@@ -193,6 +193,10 @@ impl EntryBuilder {
             } else {
                 self.segments[lookup.index as usize].table = None;
             }
+            // A cell beyond a partial table could be negative, which a maximum does not see.
+            if lookup.partial && !compared.is_empty() {
+                self.segments[lookup.index as usize].ranged = true;
+            }
             for maximum in compared {
                 let table = shared.table(table.clone());
                 self.segments[maximum as usize].table = Some(table);

@@ -15,7 +15,7 @@ use mlc_ir::table::MAX_TABLE_BITS;
 use mlc_ir::{IntType, Table};
 
 use super::axes::{Ax, Map, Read, Tensor};
-use super::builder::{EntryBuilder, Lookup, Maximum};
+use super::builder::{EntryBuilder, Function, Lookup, Maximum};
 use super::emit::{Equation, Shared};
 use super::lin::{Lin, Term};
 
@@ -24,6 +24,16 @@ pub(crate) fn identity(int: IntType) -> Option<Arc<Table>> {
     let span = int.hi.checked_sub(int.lo)?.unsigned_abs();
     let bits = (u64::BITS - span.leading_zeros()).max(1);
     Table::tabulate(bits, -int.lo, |v| v.min(int.hi) as i32).map(Arc::new)
+}
+
+/// Every integer of the type as itself.
+fn itself(int: IntType) -> Option<Function> {
+    Some(Function {
+        shift: 0,
+        table: identity(int)?,
+        proved: (int.lo, int.hi),
+        partial: false,
+    })
 }
 
 fn is_monotone(table: &Table) -> bool {
@@ -53,7 +63,7 @@ impl EntryBuilder {
         if self.monotone(&value).is_some() {
             return Some(value);
         }
-        Some(self.commit(&format!("{name}.in"), value, 0, identity(int)?, false))
+        Some(self.commit(&format!("{name}.in"), value, itself(int)?))
     }
 
     /// The maximum over axes that are no dimensions of the value, which is [`comparable`](Self::comparable).
@@ -66,16 +76,19 @@ impl EntryBuilder {
 
     /// The value in a form whose distances are those of its indices: one lookup in a table that counts up by one.
     pub(crate) fn counted(&mut self, name: &str, value: Lin, int: IntType) -> Option<Lin> {
+        // Wherever the index may be: where a clamp saturates, indices differ and values do not.
         let counts = |lookup: &Lookup| {
-            let (values, first) = (lookup.table.values(), lookup.table.values()[0]);
-            let most = lookup.table.max();
-            (first..).zip(values).all(|(at, v)| *v == at.min(most))
+            let (least, most) = lookup.table.domain();
+            let (from, to) = (lookup.proved.0.max(least), lookup.proved.1.min(most));
+            let first = lookup.table.get(from).map(i64::from);
+            let at = |v: i64| lookup.table.get(v).map(i64::from);
+            (from..=to).all(|v| at(v) == first.map(|f| f + (v - from)))
         };
         let known = self.monotone(&value);
         if known.is_some_and(|(segment, _)| self.lookup_of(segment).is_some_and(counts)) {
             return Some(value);
         }
-        Some(self.commit(&format!("{name}.in"), value, 0, identity(int)?, false))
+        Some(self.commit(&format!("{name}.in"), value, itself(int)?))
     }
 
     /// `table[max - value]`, the maximum over the axes `over` of the value, which is [`counted`](Self::counted); 0 where

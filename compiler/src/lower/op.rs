@@ -1,9 +1,11 @@
 //! One operation of the quantised IR.
 
 use mlc_circuit::Len;
+use mlc_ir::table::requant_input;
 use mlc_ir::{BinaryOp, Bindings, Literal, Node, Op, PoolKind, ReduceKind, Repeat, StackAxis, ValueId};
 
 use super::axes::{Affine, Ax, Tensor};
+use super::builder::Function;
 use super::lin::{Lin, Select};
 use super::linear::{self, Window};
 use super::weight::WeightView;
@@ -72,8 +74,19 @@ impl EntryLowering<'_> {
                     .ok()
                     .and_then(|name| self.module.tables.get(&name).cloned())
                     .ok_or_else(|| place.fail("a table of its own for every block; blocks share their tables"))?;
+                let int = self.entry.ty(operand(0)).elem.int();
+                let int = int.ok_or_else(|| place.fail("a requantisation of something other than numbers"))?;
                 let x = self.lin(operand(0), place)?;
-                self.b.commit(&place.layer, x, requant.shift, table, requant.partial)
+                let function = Function {
+                    shift: requant.shift,
+                    table,
+                    proved: (
+                        requant_input(int.lo, requant.shift),
+                        requant_input(int.hi, requant.shift),
+                    ),
+                    partial: requant.partial,
+                };
+                self.b.commit(&place.layer, x, function)
             }
             Op::MaxDistance(lookup) => {
                 let table = lookup

@@ -1,15 +1,15 @@
 //! Whole models: built in the IR, quantised, lowered; `lower` runs the circuit's own checks.
 
 use mlc_ir::{
-    Conv2d, Dim, Elem, Formula, GraphBuilder, Module, Pool, PoolKind, Recipe, Shape, Stage, Type, ValueId, Visibility,
-    Weight,
+    Conv2d, Dim, Elem, Formula, GraphBuilder, MaxDistance, Module, Pool, PoolKind, Recipe, Requant, Shape, Stage,
+    Table, Template, Type, ValueId, Visibility, Weight,
 };
 
 use std::collections::BTreeMap;
 
 use mlc_ir::{Data, Inputs, Observation, ReduceKind, run, run_observed};
 
-use super::{Lowered, eval};
+use super::{LowerOptions, Lowered, eval, lower};
 use crate::passes::tests::{Weights, samples};
 use crate::plan::{QuantPlan, ValueRange, WeightStats, round_range, round_up, wanted};
 use crate::{CompileOptions, Compiled, compile, prepare};
@@ -444,4 +444,42 @@ fn a_bound_that_could_wrap_names_layer_and_mending_setting() {
         error.contains("'wide_layer'") && error.contains("weight_bits"),
         "{error}"
     );
+}
+
+/// The lookups of a maximum are at distances of indices: where a clamp saturates, those are not the distances of its values.
+#[test]
+fn a_clamp_that_may_saturate_is_counted_anew_for_a_maximum() {
+    let segments = |greatest: i64| {
+        let mut module = Module::new("m", Stage::Quantised);
+        let mut g: GraphBuilder<'_> = module.entry("main");
+        let x = g.input(
+            "x",
+            Visibility::Public,
+            Type::int(1.0, 0, greatest, Shape::new([2i64, 3])),
+        );
+        let clamp = Table::tabulate(8, 0, |v| v.min(127) as i32).unwrap();
+        let falling = Table::tabulate(7, 0, |v| 127 - v as i32).unwrap();
+        g.module_mut().tables.insert("clamp".into(), clamp.into());
+        g.module_mut().tables.insert("falling".into(), falling.into());
+        let requant = Requant {
+            shift: 0,
+            table: Template::literal("clamp"),
+            scale: 1.0,
+            partial: false,
+        };
+        let t = g.named("t").requant(requant, x).unwrap();
+        let lookup = MaxDistance {
+            table: Template::literal("falling"),
+            scale: 1.0,
+        };
+        let y = g.named("y").max_distance(lookup, t, None).unwrap();
+        g.output("y", y, Visibility::Public);
+        g.finish();
+        let circuit = lower(&module, &LowerOptions::default()).unwrap().circuit;
+        mlc_circuit::check::check(&circuit).unwrap();
+        let names = circuit.entries[0].segments.iter().map(|s| s.name.clone());
+        names.filter(|name| name.ends_with(".in")).count()
+    };
+    assert_eq!(segments(127), 0);
+    assert_eq!(segments(254), 1);
 }
