@@ -298,6 +298,7 @@ mod tests {
             index: 0,
             limbs: Vec::new(),
             shift: 1,
+            proved: (0, 0),
             partial: false,
             table: Table::tabulate(3, 0, |v| v as i32).unwrap().into(),
             constant: 0,
