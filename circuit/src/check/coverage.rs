@@ -13,8 +13,8 @@
 //!   equation, the maximum's own table is no larger than the site's, and a subtrahend that is itself a maximum, or a
 //!   private input, is ranged; so minuend and index bound it;
 //! - where the lookups of a maximum's site influence more than their own count of attained maxima (softmax, in which the
-//!   maximum itself is not read), the maximum is ranged ([`maximum_checked`]);
-//! - a mask keeps hidden positions apart from visible ones ([`masks_apart`]);
+//!   maximum itself is not read), the maximum is ranged (`maximum_checked`);
+//! - a mask keeps hidden positions apart from visible ones (`masks_apart`);
 //! - every maximum is attained: an equation `n = -1 + Σ [index = 0]` over the window with `n` ranged;
 //! - every segment is ranged, read or compared: cells without part in a lookup would be committed for nothing, and prover
 //!   and verifier would disagree on whether a circuit of such cells has lookups at all.
