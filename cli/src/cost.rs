@@ -47,13 +47,13 @@ const BYTES_PER_WEIGHT: u64 = 11;
 /// Held for each leaf of the setup proof, beside its fractions: keys, weights and the functional of the opening.
 const SETUP_BYTES_PER_LEAF: u64 = 72;
 /// Time for each committed cell, and for each leaf: about four passes over extension elements, encoding, hashing.
-const SECONDS_PER_CELL: f64 = 200e-9;
+const SECONDS_PER_CELL: f64 = 100e-9;
 /// Time for each weight: two folds from memory.
 const SECONDS_PER_WEIGHT: f64 = 1e-9;
 /// Time for each hash of the proof of work.
 const SECONDS_PER_HASH: f64 = 60e-9;
 /// Time for what every proof has.
-const SECONDS_PER_PROOF: f64 = 2e-3;
+const SECONDS_PER_PROOF: f64 = 4e-3;
 /// A round of a sumcheck of degree 3: three extension elements.
 const BYTES_PER_ROUND: u64 = 48;
 /// The end of a layer of the fraction tree: four extension elements.
