@@ -14,6 +14,8 @@ pub(crate) struct Output {
     pub(crate) name: String,
     /// Real values.
     pub(crate) tensor: Tensor<f64>,
+    /// Shapes of the runs that are joined along the first axis, where they differ beyond it; else empty.
+    pub(crate) parts: Vec<Vec<usize>>,
     /// Positions of the largest on the last axis, row by row, where the output is scores.
     pub(crate) labels: Option<Vec<usize>>,
     /// Names of the positions.
@@ -44,6 +46,7 @@ pub(crate) fn outputs(
             labels: scores.then(|| argmax(&tensor.shape, values)),
             names: table.names,
             tensor,
+            parts: Vec::new(),
         }
     };
     declared.iter().zip(values).map(one).collect()
@@ -59,7 +62,20 @@ pub(crate) fn argmax<T: PartialOrd>(shape: &[usize], values: &[T]) -> Vec<usize>
 impl Output {
     /// The values as nested lists.
     pub(crate) fn json(&self) -> Value {
-        nest(&self.tensor.shape, &self.tensor.data)
+        if self.parts.is_empty() {
+            return nest(&self.tensor.shape, &self.tensor.data);
+        }
+        let mut rest = &self.tensor.data[..];
+        let mut rows = Vec::new();
+        for shape in &self.parts {
+            let (part, after) = rest.split_at(shape.iter().product::<usize>().min(rest.len()));
+            rest = after;
+            match nest(shape, part) {
+                Value::Array(more) => rows.extend(more),
+                one => rows.push(one),
+            }
+        }
+        Value::Array(rows)
     }
 
     /// The label: one, or a list of one per row.
@@ -84,7 +100,14 @@ impl Output {
         } else {
             String::new()
         };
-        format!("{}{:?} = {}{more}", self.name, self.tensor.shape, shown.join(" "))
+        let shape = match self.parts.as_slice() {
+            [] => format!("{:?}", self.tensor.shape),
+            parts => {
+                let shapes: Vec<String> = parts.iter().map(|shape| format!("{shape:?}")).collect();
+                shapes.join(" ")
+            }
+        };
+        format!("{}{shape} = {}{more}", self.name, shown.join(" "))
     }
 }
 
@@ -150,6 +173,22 @@ mod tests {
     #[test]
     fn ties_go_to_the_lowest() {
         assert_eq!(argmax(&[2, 3], &[1, 3, 3, 5, 0, 5]), [1, 0]);
+    }
+
+    #[test]
+    fn runs_of_different_lengths_keep_their_shapes() {
+        let output = Output {
+            name: "y".into(),
+            tensor: Tensor {
+                shape: vec![2, 2, 2],
+                data: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+            },
+            parts: vec![vec![1, 2, 2], vec![1, 1, 2]],
+            labels: None,
+            names: Vec::new(),
+        };
+        assert_eq!(output.json(), json!([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]]]));
+        assert!(output.summary().starts_with("y[1, 2, 2] [1, 1, 2] = 1.000"));
     }
 
     #[test]

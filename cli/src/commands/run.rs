@@ -126,7 +126,11 @@ impl Run {
 fn join(runs: Vec<Vec<Output>>) -> Vec<Output> {
     let mut runs = runs.into_iter();
     let Some(mut all) = runs.next() else { return Vec::new() };
+    let mut shapes: Vec<Vec<Vec<usize>>> = all.iter().map(|o| vec![o.tensor.shape.clone()]).collect();
     for run in runs {
+        for (shapes, output) in shapes.iter_mut().zip(&run) {
+            shapes.push(output.tensor.shape.clone());
+        }
         for (to, from) in all.iter_mut().zip(run) {
             if let (Some(n), Some(m)) = (to.tensor.shape.first_mut(), from.tensor.shape.first()) {
                 *n += m;
@@ -135,6 +139,11 @@ fn join(runs: Vec<Vec<Output>>) -> Vec<Output> {
             if let (Some(to), Some(from)) = (&mut to.labels, from.labels) {
                 to.extend(from);
             }
+        }
+    }
+    for (output, shapes) in all.iter_mut().zip(shapes) {
+        if shapes.iter().any(|s| s.get(1..) != shapes[0].get(1..)) {
+            output.parts = shapes;
         }
     }
     all
@@ -151,6 +160,7 @@ fn join_real(runs: &[Outputs], manifest: &crate::project::Manifest) -> Vec<Outpu
                 labels: table.scores.then(|| argmax(&tensor.shape, &tensor.data)),
                 names: table.names,
                 tensor,
+                parts: Vec::new(),
             })
         };
         run.values.iter().filter_map(real).collect()
