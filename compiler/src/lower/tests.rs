@@ -41,9 +41,15 @@ fn module(build: impl FnOnce(&mut GraphBuilder<'_>)) -> Module {
 /// Compiles with a plan measured on random weights and inputs, and compares the circuit with the interpreter of the
 /// quantised module, exactly, and with that of the real one, roughly.
 pub(super) fn checked(module: Module, seed: u64, tolerance: f64) -> Compiled {
+    checked_at(module, seed, tolerance, QuantPlan::default().config.activation_bits)
+}
+
+/// As [`checked`], with so many bits of activations and weights.
+fn checked_at(module: Module, seed: u64, tolerance: f64, bits: u32) -> Compiled {
     let prepared = prepare(module.clone(), &mut |_, _| {}).unwrap();
     let (weights, inputs) = samples(&module, &prepared, seed);
-    let plan = plan(&prepared, &weights, &inputs);
+    let mut plan = plan(&prepared, &weights, &inputs);
+    (plan.config.activation_bits, plan.config.weight_bits) = (bits, bits);
     let compiled = compile(module, &plan, &CompileOptions::default()).unwrap_or_else(|e| panic!("{e}\n{prepared}"));
     let lowered = Lowered {
         circuit: compiled.circuit.clone(),
@@ -398,7 +404,8 @@ proptest::proptest! {
     fn random_mlps_are_exact_in_the_circuit_and_near_in_the_reals(
         seed in 0u64..1000, width in 3i64..20, hidden in 2i64..24, out in 1i64..8,
     ) {
-        checked(
+        // Outputs may nearly cancel: with eight bits a tenth of what is left can be rounding.
+        checked_at(
             module(|g| {
                 let x = g.input("x", Visibility::Public, batched(&[width]));
                 let h = linear(g, "fc1", x, width, hidden);
@@ -408,6 +415,7 @@ proptest::proptest! {
             }),
             seed,
             0.1,
+            12,
         );
     }
 }
