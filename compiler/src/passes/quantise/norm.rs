@@ -74,45 +74,14 @@ impl Quantiser<'_, '_> {
         let expected = 1.0 / libm::sqrt(1.0 + eps);
         let plain = libm::fabs(formula.eval(width as f64) - expected) < 1e-9;
         let again = plain && self.renormalised.contains(&of);
-        let value = if again {
-            let fine = self.value(of, place)?;
-            let bound = self.int(fine, place)?.max_abs().max(self.scales[of.index()].greatest);
-            let greatest = FIRST_INVERSE.min(precision::PRODUCT_LIMIT as i64 / bound.max(1));
-            let most = self.ranges.get(&result).map_or(1.0, |r| r.hi.max(0.0));
-            let to = Target {
-                scale: if most > 0.0 {
-                    power_above(most / (greatest + 1) as f64)
-                } else {
-                    1.0
-                },
-                lo: 0,
-                hi: greatest,
-            };
-            let squares = self.value(sum, place)?;
-            self.requantise_in(
-                squares,
-                self.measured(sum),
-                Some(formula),
-                to,
-                &place.layer,
-                "inv_root",
-                ROOT_BITS,
-                place,
-            )?
+        let (to, bits) = if again {
+            (self.size_of_rows(of, result, place)?, ROOT_BITS)
         } else {
-            let (squares, to) = (self.value(sum, place)?, self.target(result));
-            let bits = ONE_PASS_BITS;
-            self.requantise_in(
-                squares,
-                self.measured(sum),
-                Some(formula),
-                to,
-                &place.layer,
-                INVERSE_ROOT,
-                bits,
-                place,
-            )?
+            (self.target(result), ONE_PASS_BITS)
         };
+        let (squares, measured) = (self.value(sum, place)?, self.measured(sum));
+        let name = &place.layer;
+        let value = self.requantise_in(squares, measured, Some(formula), to, name, INVERSE_ROOT, bits, place)?;
         let root = InverseRoot {
             of,
             again,
@@ -123,6 +92,24 @@ impl Quantiser<'_, '_> {
         };
         self.inverse_roots.insert(result, root);
         Ok(value)
+    }
+
+    /// The target of a first inverse root: as fine as its product with the value `of` leaves room for.
+    fn size_of_rows(&mut self, of: ValueId, result: ValueId, place: &Place) -> Result<Target, PassError> {
+        let fine = self.value(of, place)?;
+        let bound = self.int(fine, place)?.max_abs().max(self.scales[of.index()].greatest);
+        let greatest = FIRST_INVERSE.min(precision::PRODUCT_LIMIT as i64 / bound.max(1));
+        let most = self.ranges.get(&result).map_or(1.0, |r| r.hi.max(0.0));
+        let scale = if most > 0.0 {
+            power_above(most / (greatest + 1) as f64)
+        } else {
+            1.0
+        };
+        Ok(Target {
+            scale,
+            lo: 0,
+            hi: greatest,
+        })
     }
 
     /// `c · r` in two passes; `inverse` is a view of `r` with the rank of `c`.
