@@ -83,7 +83,9 @@ pub(crate) fn meet(model: &Model, plan: &QuantPlan, samples: &[Bound], quality: 
                 None => Ok(whole),
             };
         }
-        best = best.max_by_cosine((cosine, bits));
+        if best.is_none_or(|(most, _)| cosine > most) {
+            best = Some((cosine, bits));
+        }
         before = Some(wider);
     }
     Err(CliError::refused(match best {
@@ -93,16 +95,6 @@ pub(crate) fn meet(model: &Model, plan: &QuantPlan, samples: &[Bound], quality: 
         ),
         None => "no widths give a circuit; `mlc check` says why".to_owned(),
     }))
-}
-
-trait MaxByCosine {
-    fn max_by_cosine(self, other: (f64, u32)) -> Self;
-}
-
-impl MaxByCosine for Option<(f64, u32)> {
-    fn max_by_cosine(self, other: (f64, u32)) -> Self {
-        Some(self.filter(|best| best.0 >= other.0).unwrap_or(other))
-    }
 }
 
 impl Search<'_> {

@@ -679,6 +679,17 @@ fn cells_without_a_check_are_refused() {
             CheckError::BarePartial { .. }
         ),
         row!(
+            "a partial equation with a compared digit that has a table and is not looked up",
+            |c| {
+                // The maximum's table, so that all other rules hold.
+                let (t, m) = (segment(c, "conv.t"), segment(c, "conv.max"));
+                let table = c.entries[0].segments[m].table;
+                entry(c).segments[t].table = table;
+                equation(c, "conv").partial = true;
+            },
+            CheckError::BarePartial { .. }
+        ),
+        row!(
             "a maximum without a count",
             |c| {
                 // Σ [difference = 0] is counted, but zero is a count as well.
