@@ -6,9 +6,9 @@
 The text is `pydoc_data.topics`, the part of Python's documentation that `help()` shows and every Python carries
 (copyright Python Software Foundation, PSF License Version 2). Other versions of Python have other texts, and so give
 another model. The topics repeat each other: every passage is kept once, so that the last twentieth, which is held out,
-had no part in training. Nothing is chosen by looking at it.
+had no part in training. No setting of the training was chosen by looking at it.
 
-One thread and fixed seeds: a second run on the same kind of machine writes the same bytes.
+One thread and fixed seeds, so that a second run on the same kind of machine goes the same way.
 """
 
 import copy
