@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::error::CliError;
 
 /// The bytes of a file.
@@ -15,6 +17,11 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, CliError> {
 pub(crate) fn read_text(path: &Path) -> Result<String, CliError> {
     String::from_utf8(read(path)?)
         .map_err(|e| CliError::read(path, format!("not UTF-8 from byte {}", e.utf8_error().valid_up_to())))
+}
+
+/// The value in a JSON file.
+pub(crate) fn read_json(path: &Path) -> Result<Value, CliError> {
+    serde_json::from_str(&read_text(path)?).map_err(|e| CliError::read(path, format!("not JSON: {e}")))
 }
 
 /// Writes a file whole or not at all.

@@ -9,7 +9,7 @@ use std::path::Path;
 use mlc_compiler::check::{Family, families};
 use mlc_compiler::{CheckResult, Config, Host, MemoryHost};
 use mlc_import::checkpoint::Checkpoint;
-use mlc_ir::Module;
+use mlc_ir::{Module, TensorF32, WeightSource};
 
 use crate::commands::LAYERS;
 use crate::error::CliError;
@@ -39,7 +39,7 @@ pub(crate) fn open(project: &Project, dir: &Path) -> Result<Opened, CliError> {
     let family = family(dir, &checkpoint.model_type)?;
     let weights = match &project.weights {
         Some(path) => Weights::open(path)?,
-        None => Weights::shards(&checkpoint.shards)?,
+        None => Weights::shards(&checkpoint.shards, &checkpoint.config)?,
     };
     Ok(Opened {
         checkpoint,
@@ -109,6 +109,12 @@ impl Opened {
         Ok(mlc_compiler::check(&*host, &name, &config))
     }
 
+    /// Whether a tensor is a bias of zeros: some packers write one for every layer.
+    fn adds_nothing(&self, name: &str) -> bool {
+        let zeros = |t: TensorF32| t.data.iter().all(|v| *v == 0.0);
+        name.ends_with(".bias") && self.weights.get(name).is_ok_and(zeros)
+    }
+
     /// Every tensor is used by the module, or left out by the family. Where a user asked for fewer layers than there are,
     /// those of the others may be left over: they are named as used ones but for a number.
     fn nothing_left_over(&self, module: &Module, cut: bool) -> Result<(), CliError> {
@@ -124,6 +130,7 @@ impl Opened {
             .keys()
             .filter(|name| !used.contains(*name) && !self.family.leaves_out(name))
             .filter(|name| !cut || !patterns.contains(&numberless(name)))
+            .filter(|name| !self.adds_nothing(name))
             .collect();
         match extra.as_slice() {
             [] => Ok(()),

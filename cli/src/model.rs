@@ -134,8 +134,7 @@ pub(crate) fn check(project: &Project, weights: &Weights) -> Result<CheckResult,
     };
     let beside = root.join(checkpoint::CONFIG);
     if beside.is_file() {
-        let text = files::read_text(&beside)?;
-        config.file = Some(serde_json::from_str(&text).map_err(|e| CliError::read(&beside, format!("not JSON: {e}")))?);
+        config.file = Some(files::read_json(&beside)?);
     }
     Ok(mlc_compiler::check(&Files { root }, &name, &config))
 }

@@ -1,14 +1,16 @@
 //! Where a model's weights come from: safetensors files, the initialisers of an ONNX file, or memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use blake2::{Blake2s256, Digest};
-use mlc_import::checkpoint::Shards;
+use mlc_import::checkpoint::{CONFIG, Shards};
 use mlc_import::{Initialisers, Options, import_file};
 use mlc_ir::{RecipeError, TensorF32, WeightSource};
-use mlc_runtime::weights::{FileError, TensorFiles};
+use mlc_runtime::weights::{FileError, Packing, QUANTIZATION, Stored, TensorFiles};
+use safetensors::SafeTensorError;
 use safetensors::tensor::{TensorView, serialize_to_file};
+use serde_json::Value;
 
 use crate::error::CliError;
 use crate::files;
@@ -35,14 +37,19 @@ impl Weights {
                     .weights,
             )));
         }
+        let beside = path.with_file_name(CONFIG);
+        let config = match beside.is_file() {
+            true => files::read_json(&beside)?,
+            false => Value::Null,
+        };
         if path.extension().is_some_and(|e| e == "json") {
-            return Self::shards(&Shards::of_index(path).map_err(CliError::checkpoint)?);
+            return Self::shards(&Shards::of_index(path).map_err(CliError::checkpoint)?, &config);
         }
-        TensorFiles::open(&[path]).map(Weights::File).map_err(file_error)
+        Self::unpacked(TensorFiles::open(&[path]).map_err(file_error)?, &config)
     }
 
-    /// Maps shards; each tensor must be where the index says.
-    pub(crate) fn shards(shards: &Shards) -> Result<Self, CliError> {
+    /// Maps shards; each tensor must be where the index says. `config` is config.json.
+    pub(crate) fn shards(shards: &Shards, config: &Value) -> Result<Self, CliError> {
         let files = TensorFiles::open(&shards.files).map_err(file_error)?;
         for (tensor, path) in &shards.placed {
             if files.file_of(tensor) != Some(path.as_path()) {
@@ -52,7 +59,29 @@ impl Weights {
                 )));
             }
         }
-        Ok(Weights::File(files))
+        Self::unpacked(files, config)
+    }
+
+    /// Sees packed layers as what they stand for: as the files' own metadata say, else as config.json does.
+    fn unpacked(mut files: TensorFiles, config: &Value) -> Result<Self, CliError> {
+        let packing = match files.quantization() {
+            Some(text) => {
+                let value = serde_json::from_str(text)
+                    .map_err(|e| CliError::refused(format!("`{QUANTIZATION}` of the weight file is not JSON: {e}")))?;
+                Packing::of(&value).map(Some)
+            }
+            None => Packing::of_config(config),
+        };
+        if let Some(packing) = packing.map_err(CliError::refused)? {
+            files.unpack(packing).map_err(file_error)?;
+        }
+        match files.unexplained() {
+            Some(name) => Err(CliError::refused(format!(
+                "the weights have the packed tensor `{name}`, and neither the file nor a {CONFIG} beside it says with \
+                 `{QUANTIZATION}` how it is packed"
+            ))),
+            None => Ok(Weights::File(files)),
+        }
     }
 
     /// The bytes of a safetensors file.
@@ -77,20 +106,19 @@ impl Weights {
     }
 
     /// Writes all tensors of safetensors files to one file, as they are stored; whole or not at all.
-    pub(crate) fn save(&self, path: &Path) -> Result<(), CliError> {
+    pub(crate) fn save<'a>(&'a self, path: &Path) -> Result<(), CliError> {
         let Weights::File(file) = self else {
             return Err(CliError::refused("these weights are no safetensors"));
         };
-        let names: Vec<&str> = file.shapes().map(|(name, _)| name).collect();
-        let mut views = Vec::with_capacity(names.len());
-        for name in names {
-            if let Some((dtype, shape, bytes)) = file.stored(name) {
-                let view = TensorView::new(dtype, shape.to_vec(), bytes).map_err(CliError::refused)?;
-                views.push((name, view));
-            }
-        }
+        let view = |t: Stored<'a>| Ok((t.name, TensorView::new(t.dtype, t.shape.to_vec(), t.bytes)?));
+        let views: Result<Vec<_>, SafeTensorError> = file.stored().map(view).collect();
+        let views = views.map_err(CliError::refused)?;
+        // So that the file says itself how it is packed.
+        let metadata = file
+            .packing()
+            .map(|packing| HashMap::from([(QUANTIZATION.to_owned(), packing.text().to_owned())]));
         let temporary = files::temporary(path);
-        let written = serialize_to_file(views, None, &temporary).map_err(|e| CliError::write(path, e));
+        let written = serialize_to_file(views, metadata, &temporary).map_err(|e| CliError::write(path, e));
         let renamed = written.and_then(|()| std::fs::rename(&temporary, path).map_err(|e| CliError::write(path, e)));
         if renamed.is_err() {
             // What is left of it is of no use to anybody.
@@ -101,23 +129,23 @@ impl Weights {
 
     /// A digest of all values with their names and shapes; of files, of their elements as they are stored.
     pub(crate) fn digest(&self) -> Result<[u8; 32], CliError> {
+        let mut h = Blake2s256::new();
         let names: Vec<&str> = match self {
             Weights::None => Vec::new(),
             Weights::Tensors(tensors) => tensors.keys().map(String::as_str).collect(),
-            Weights::File(file) => file.shapes().map(|(name, _)| name).collect(),
+            Weights::File(file) => {
+                for t in file.stored() {
+                    let head = format!("{} {:?} {:?} {}", t.name, t.dtype, t.shape, t.bytes.len());
+                    h.update((head.len() as u64).to_le_bytes());
+                    h.update(head);
+                    h.update(t.bytes);
+                }
+                h.update(file.packing().map_or("", Packing::text));
+                Vec::new()
+            }
             Weights::Onnx(initialisers) => initialisers.names().collect(),
         };
-        let mut h = Blake2s256::new();
         for name in names {
-            if let Weights::File(file) = self
-                && let Some((dtype, shape, bytes)) = file.stored(name)
-            {
-                let head = format!("{name} {dtype:?} {shape:?} {}", bytes.len());
-                h.update((head.len() as u64).to_le_bytes());
-                h.update(head);
-                h.update(bytes);
-                continue;
-            }
             let tensor = self.get(name).map_err(CliError::refused)?;
             h.update((name.len() as u64).to_le_bytes());
             h.update(name);

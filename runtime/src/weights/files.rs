@@ -1,4 +1,7 @@
 //! Named tensors in safetensors files, mapped into memory: a tensor is decoded when it is asked for.
+//!
+//! Of linear layers that are packed to four bits ([`Packing`]), one sees the tensor that they stand for, `X.weight`; it is
+//! unpacked when it is asked for, too.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,6 +11,8 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use mlc_ir::{RecipeError, TensorF32, WeightSource};
 use safetensors::{Dtype, SafeTensors};
+
+use super::int4::{Layer, Packing, Part, Parts, QUANTIZATION};
 
 /// Why a file is not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +42,16 @@ pub enum FileError {
         first: PathBuf,
         /// The other.
         second: PathBuf,
+    },
+    /// The tensors of a packed layer do not fit together.
+    #[error("the packed layer '{name}' of '{path}' cannot be read: {why}")]
+    Packed {
+        /// The layer.
+        name: String,
+        /// The file with its `qweight`.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
     },
 }
 
@@ -94,11 +109,42 @@ struct Entry {
     bytes: Range<usize>,
 }
 
+/// A packed layer `X`, which is seen as `X.weight`.
+#[derive(Debug)]
+struct Packed {
+    /// `X`.
+    name: String,
+    shape: [usize; 2],
+    layer: Layer,
+}
+
+/// Names of a packed layer's tensors, behind its own.
+const PARTS: [&str; 4] = ["qweight", "qzeros", "scales", "g_idx"];
+
+/// A tensor as it is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// Its name in the file.
+    pub name: &'a str,
+    /// Type of its elements.
+    pub dtype: Dtype,
+    /// Its shape.
+    pub shape: &'a [usize],
+    /// Its elements, little-endian, row-major.
+    pub bytes: &'a [u8],
+}
+
 /// Tensors of one or more safetensors files (shards), by name.
 #[derive(Debug, Default)]
 pub struct TensorFiles {
     files: Vec<(PathBuf, Bytes)>,
+    /// Of the files.
     entries: BTreeMap<String, Entry>,
+    /// What the metadata of the first file that has it says of packed weights.
+    quantization: Option<String>,
+    packing: Option<Packing>,
+    /// By the name that is seen.
+    packed: BTreeMap<String, Packed>,
 }
 
 impl TensorFiles {
@@ -127,10 +173,14 @@ impl TensorFiles {
     }
 
     fn add(&mut self, path: &Path, bytes: Bytes) -> Result<(), FileError> {
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| FileError::Format {
+        let format = |e: safetensors::SafeTensorError| FileError::Format {
             path: path.to_owned(),
             why: e.to_string(),
-        })?;
+        };
+        let tensors = SafeTensors::deserialize(&bytes).map_err(format)?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(format)?;
+        let said = header.metadata().as_ref().and_then(|m| m.get(QUANTIZATION));
+        self.quantization = self.quantization.take().or(said.cloned());
         let file = self.files.len();
         for (name, view) in tensors.tensors() {
             let start = view.data().as_ptr().addr() - bytes.as_ptr().addr();
@@ -153,47 +203,141 @@ impl TensorFiles {
         Ok(())
     }
 
-    /// Names and shapes of all tensors, by name.
-    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
-        self.entries.iter().map(|(name, e)| (name.as_str(), e.shape.as_slice()))
+    /// What the files' own metadata say of packed weights: the JSON text of a `quantization_config`.
+    pub fn quantization(&self) -> Option<&str> {
+        self.quantization.as_deref()
     }
 
-    /// The file that holds a tensor.
+    /// A tensor that looks like one of a packed layer, of which nobody has said how it is packed.
+    pub fn unexplained(&self) -> Option<&str> {
+        let words = |(name, e): &(&String, &Entry)| e.dtype == Dtype::I32 && name.ends_with(".qweight");
+        match self.packing {
+            Some(_) => None,
+            None => self.entries.iter().find(words).map(|(name, _)| name.as_str()),
+        }
+    }
+
+    /// Sees the packed layers of the files as what they stand for: `X.weight` in place of `X.qweight`, `X.qzeros`, `X.scales`
+    /// and `X.g_idx`.
+    pub fn unpack(&mut self, packing: Packing) -> Result<(), FileError> {
+        let mut packed = BTreeMap::new();
+        for (name, entry) in &self.entries {
+            let Some(layer) = name.strip_suffix(".qweight") else {
+                continue;
+            };
+            let path = self.files[entry.file].0.clone();
+            let refused = |why: String| FileError::Packed {
+                name: layer.to_owned(),
+                path: path.clone(),
+                why,
+            };
+            let parts = self.parts(layer).map_err(refused)?;
+            let weight = format!("{layer}.weight");
+            if self.entries.contains_key(&weight) {
+                return Err(refused(format!("it has the tensor {weight} besides its qweight")));
+            }
+            let fitting = packing.layer(&parts).map_err(refused)?;
+            let view = Packed {
+                name: layer.to_owned(),
+                shape: fitting.shape(),
+                layer: fitting,
+            };
+            packed.insert(weight, view);
+        }
+        (self.packed, self.packing) = (packed, Some(packing));
+        Ok(())
+    }
+
+    /// How packed layers are read, where [`unpack`](Self::unpack) was told.
+    pub fn packing(&self) -> Option<&Packing> {
+        self.packing.as_ref()
+    }
+
+    fn part(&self, name: &str) -> Option<Part<'_>> {
+        let e = self.entries.get(name)?;
+        Some(Part {
+            dtype: e.dtype,
+            shape: &e.shape,
+            bytes: &self.files[e.file].1[e.bytes.clone()],
+        })
+    }
+
+    /// The tensors of a packed layer.
+    fn parts(&self, layer: &str) -> Result<Parts<'_>, String> {
+        let part = |name: &str| self.part(&format!("{layer}.{name}"));
+        let must = |name: &str| part(name).ok_or_else(|| format!("there is no tensor {layer}.{name}"));
+        let [qweight, qzeros, scales, g_idx] = PARTS;
+        Ok(Parts {
+            qweight: must(qweight)?,
+            qzeros: must(qzeros)?,
+            scales: must(scales)?,
+            g_idx: part(g_idx),
+        })
+    }
+
+    /// Whether a stored tensor is seen only as a part of a packed layer.
+    fn hidden(&self, name: &str) -> bool {
+        name.rsplit_once('.')
+            .is_some_and(|(layer, part)| PARTS.contains(&part) && self.packed.contains_key(&format!("{layer}.weight")))
+    }
+
+    /// Names and shapes of all tensors, packed layers as what they stand for.
+    pub fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        let plain = self.entries.iter().filter(|(name, _)| !self.hidden(name));
+        let packed = self.packed.iter().map(|(name, p)| (name.as_str(), p.shape.as_slice()));
+        plain.map(|(name, e)| (name.as_str(), e.shape.as_slice())).chain(packed)
+    }
+
+    /// The file that stores a tensor.
     pub fn file_of(&self, name: &str) -> Option<&Path> {
         self.entries.get(name).map(|e| self.files[e.file].0.as_path())
     }
 
-    /// Type, shape and little-endian bytes of a tensor, as they are stored.
-    pub fn stored(&self, name: &str) -> Option<(Dtype, &[usize], &[u8])> {
-        let e = self.entries.get(name)?;
-        Some((e.dtype, &e.shape, &self.files[e.file].1[e.bytes.clone()]))
+    /// All tensors as they are stored, by name.
+    pub fn stored(&self) -> impl Iterator<Item = Stored<'_>> {
+        self.entries.iter().map(|(name, e)| Stored {
+            name,
+            dtype: e.dtype,
+            shape: &e.shape,
+            bytes: &self.files[e.file].1[e.bytes.clone()],
+        })
     }
 
     /// Decodes a tensor to `f32`; every element is finite.
     pub fn tensor(&self, name: &str) -> Result<TensorF32, TensorError> {
-        let e = self
-            .entries
-            .get(name)
-            .ok_or_else(|| TensorError::Missing(name.to_owned()))?;
-        let (path, file) = &self.files[e.file];
-        let bytes = &file[e.bytes.clone()];
-        let data = floats(e.dtype, bytes).ok_or_else(|| TensorError::Dtype {
-            name: name.to_owned(),
-            dtype: format!("{:?}", e.dtype),
-            path: path.clone(),
-        })?;
-        if let Some(position) = data.iter().position(|v| !v.is_finite()) {
-            return Err(TensorError::NotFinite {
+        let missing = || TensorError::Missing(name.to_owned());
+        let (path, tensor) = match self.packed.get(name) {
+            Some(packed) => {
+                let stored = format!("{}.qweight", packed.name);
+                let entry = self.entries.get(&stored).ok_or_else(missing)?;
+                let parts = self.parts(&packed.name).map_err(TensorError::Missing)?;
+                let tensor = TensorF32 {
+                    shape: packed.shape.to_vec(),
+                    data: packed.layer.unpack(&parts),
+                };
+                (&self.files[entry.file].0, tensor)
+            }
+            None => {
+                let entry = self.entries.get(name).ok_or_else(missing)?;
+                let (path, file) = &self.files[entry.file];
+                let data = floats(entry.dtype, &file[entry.bytes.clone()]).ok_or_else(|| TensorError::Dtype {
+                    name: name.to_owned(),
+                    dtype: format!("{:?}", entry.dtype),
+                    path: path.clone(),
+                })?;
+                let shape = entry.shape.clone();
+                (path, TensorF32 { shape, data })
+            }
+        };
+        match tensor.data.iter().position(|v| !v.is_finite()) {
+            Some(position) => Err(TensorError::NotFinite {
                 name: name.to_owned(),
                 position,
-                value: data[position],
+                value: tensor.data[position],
                 path: path.clone(),
-            });
+            }),
+            None => Ok(tensor),
         }
-        Ok(TensorF32 {
-            shape: e.shape.clone(),
-            data,
-        })
     }
 }
 
@@ -241,7 +385,7 @@ impl WeightSource for TensorFiles {
     }
 
     fn contains(&self, name: &str) -> bool {
-        self.entries.contains_key(name)
+        self.entries.contains_key(name) || self.packed.contains_key(name)
     }
 }
 

@@ -3,8 +3,10 @@
 
 mod files;
 mod int;
+mod int4;
 mod plan;
 
-pub use files::{FileError, TensorError, TensorFiles};
+pub use files::{FileError, Stored, TensorError, TensorFiles};
 pub use int::{IntWeights, WeightsError};
+pub use int4::{Packing, PackingError, QUANTIZATION};
 pub use plan::{QuantiseError, WeightPlan, bindings, quantise};
