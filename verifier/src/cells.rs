@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use mlc_circuit::{Access, ChannelKind, Equation, FormSource, Instance, Left, SiteRef, bits_for};
 use num_traits::{One, Zero};
 
-use crate::field::{FieldExpOps, P, QM31, eq_index, eq_points, eq_table, m31, powers, qm31};
+use crate::field::{P, QM31, eq_index, eq_points, eq_table, m31, powers, qm31};
 use crate::functional::{self, AxisWeights, Weighting, joint_mass, mass, split_point};
 use crate::relations::ReadClaim;
 

@@ -1,7 +1,7 @@
 //! The two fields of the protocol and the multilinear helpers every move uses.
 //!
-//! `M31` is the base field (p = 2^31 - 1) in which witness, weights and tables live; `QM31` is its degree-four
-//! extension, from which every challenge is drawn. Both are stwo's.
+//! `M31` is the base field (p = 2^31 - 1) in which witness, weights and tables live; it is stwo's. [`QM31`] is its
+//! degree-four extension, from which every challenge is drawn: stwo's field in a type of our own ([`ext`]).
 //!
 //! **Bit order.** A point `r` over `n` variables lists the challenge of the *most significant* index bit first:
 //! index `i` of a vector has bit `n - 1 - k` paired with `r[k]`. Sumchecks bind `r[0]` (the top bit) first.
@@ -9,9 +9,10 @@
 use alloc::vec::Vec;
 
 use num_traits::{One, Zero};
-pub use stwo::core::fields::FieldExpOps;
 pub use stwo::core::fields::m31::{M31, P};
-pub use stwo::core::fields::qm31::QM31;
+
+pub mod ext;
+pub use ext::QM31;
 
 /// The field element of a signed integer with `|x| < p`.
 pub fn m31(x: i64) -> M31 {

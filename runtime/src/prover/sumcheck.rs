@@ -14,7 +14,7 @@
 //! computes h at one vertex and its leading coefficient, the other vertex follows from the running claim. The
 //! division by ρ_k or 1 - ρ_k that this takes picks whichever is nonzero.
 
-use mlc_verifier::field::{FieldExpOps, QM31, bits_for, eq_points, pow2, qm31};
+use mlc_verifier::field::{QM31, bits_for, eq_points, pow2, qm31};
 use num_traits::{One, Zero};
 
 use super::channel::{Grinder, ProverChannel};

@@ -1,6 +1,6 @@
 //! Honest sums of every small size, a lie in every message, sums that are not zero, denominators that are.
 
-use mlc_verifier::field::{FieldExpOps, M31, qm31};
+use mlc_verifier::field::{M31, qm31};
 use mlc_verifier::logup::{LogUpError, verify};
 use mlc_verifier::transcript::{Channel, ReadError, Transcript};
 use num_traits::{One, Zero};
