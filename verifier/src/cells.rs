@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use mlc_circuit::{Access, ChannelKind, Equation, FormSource, Instance, Left, SiteRef, bits_for};
 use num_traits::{One, Zero};
 
-use crate::field::{P, QM31, eq_index, eq_points, eq_table, m31, powers, qm31};
+use crate::field::{QM31, dot, dot_integers, eq_index, eq_points, eq_table, m31, powers, qm31};
 use crate::functional::{self, AxisWeights, Weighting, joint_mass, mass, split_point};
 use crate::relations::ReadClaim;
 
@@ -66,10 +66,10 @@ pub fn mask_keys(instance: &Instance<'_>, inputs: &[Vec<i32>], zeta: &[QM31]) ->
             let value = match &t.source {
                 // Committed terms are a claim on the witness: see `keys`.
                 FormSource::Segment(_) => continue,
-                FormSource::Input(i) => functional::dense(&t.access, &weighting, &instance.inputs[*i as usize])
-                    .iter()
-                    .zip(&inputs[*i as usize])
-                    .fold(QM31::zero(), |a, (&w, &x)| a + w * m31(x.into())),
+                FormSource::Input(i) => dot_integers(
+                    &functional::dense(&t.access, &weighting, &instance.inputs[*i as usize]),
+                    &inputs[*i as usize],
+                ),
                 FormSource::Causal(m) => {
                     // Instances have all lengths within bounds.
                     functional::causal(m, m.offset.at(&instance.dims).unwrap_or(0), &weighting)
@@ -206,46 +206,29 @@ fn limbs(z: &[QM31], b: usize, cells_offset: usize) -> QM31 {
 }
 
 /// The public tables' extension over the space of column channels, at ξ.
-///
-/// Tables of all lengths use the last variables of ξ: one table of `eq` serves them, of which a shorter one is the start,
-/// but for the factor `Π (1 - ξ_k)` of the variables that it lacks.
 pub fn table_values(instance: &Instance<'_>, xi: &[QM31]) -> QM31 {
-    let columns = || {
-        instance.channels.iter().filter_map(|c| match c.kind {
-            ChannelKind::Column(column) => Some((c, instance.table(c.table), column)),
-            ChannelKind::Multiplicity => None,
-        })
-    };
-    let most = columns()
-        .map(|(_, table, _)| usize::from(table.log_rows))
-        .max()
-        .unwrap_or(0);
-    let low = &xi[xi.len() - most..];
-    let eq = eq_table(low, 1 << most);
+    // Tables of all lengths use the last variables of ξ: one table of `eq` serves their rows, piece by piece.
+    const PIECE: usize = 8;
+    let (rest, low) = xi.split_at(xi.len() - xi.len().min(PIECE));
+    let piece = eq_table(low, 1 << low.len());
     let mut acc = QM31::zero();
-    for (c, table, column) in columns() {
+    for c in &instance.channels {
+        let ChannelKind::Column(column) = c.kind else { continue };
+        let table = instance.table(c.table);
+        let values = &table.columns[usize::from(column)];
         let b = usize::from(table.log_rows);
-        let lacking = low[..most - b].iter().fold(QM31::one(), |a, &r| a * (QM31::one() - r));
-        let values = &table.columns[column as usize];
-        let at = if lacking.is_zero() {
-            weighted_sum(&eq_table(&low[most - b..], table.rows()), values)
+        let at = if b < low.len() {
+            dot_integers(&eq_table(&low[low.len() - b..], table.rows()), values)
         } else {
-            weighted_sum(&eq, values) * lacking.inverse()
+            let pieces = eq_table(&rest[rest.len() - (b - low.len())..], values.len() >> low.len());
+            let sums: Vec<QM31> = (values.chunks_exact(piece.len()))
+                .map(|v| dot_integers(&piece, v))
+                .collect();
+            dot(&pieces, &sums)
         };
         acc += functional::block_weight(xi, c.column_offset, b) * at;
     }
     acc
-}
-
-/// `Σ_i weights_i · values_i` over the length of the shorter.
-fn weighted_sum(weights: &[QM31], values: &[i32]) -> QM31 {
-    let mut sums = [0i128; 4];
-    for (w, &v) in weights.iter().zip(values) {
-        for (sum, w) in sums.iter_mut().zip(w.to_m31_array()) {
-            *sum += i128::from(i64::from(w.0) * i64::from(v));
-        }
-    }
-    QM31::from_m31_array(sums.map(|s| m31((s % i128::from(P)) as i64)))
 }
 
 /// Variables of the leaf space.
@@ -256,26 +239,4 @@ pub fn leaf_bits(instance: &Instance<'_>) -> usize {
 /// The powers of γ that batch `n` source claims.
 pub fn claim_powers(gamma: QM31, n: usize) -> Vec<QM31> {
     powers(gamma, n)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn weighted_sums_of_the_greatest_values() {
-        let weights: Vec<QM31> = (0u32..5)
-            .map(|i| QM31::from_u32_unchecked(P - 1 - i, i, P - 1, 7))
-            .collect();
-        let values = [(1 << 30) - 1, 1 - (1 << 30), 0, -1, 5];
-        let expected = weights
-            .iter()
-            .zip(values)
-            .fold(QM31::zero(), |a, (&w, v)| a + w * m31(v.into()));
-        assert_eq!(weighted_sum(&weights, &values), expected);
-        assert_eq!(
-            weighted_sum(&weights, &values[..2]),
-            weights[0] * m31(values[0].into()) + weights[1] * m31(values[1].into())
-        );
-    }
 }

@@ -11,7 +11,9 @@ use alloc::vec::Vec;
 use num_traits::{One, Zero};
 pub use stwo::core::fields::m31::{M31, P};
 
+mod dot;
 pub mod ext;
+pub use dot::{dot, dot_base, dot_integers};
 pub use ext::QM31;
 
 /// The field element of a signed integer with `|x| < p`.
@@ -53,34 +55,43 @@ pub fn eq_index(point: &[QM31], index: usize) -> QM31 {
 
 /// The first `len` entries of `eq(point, ·)`, in index order. `len` is at most `2^point.len()`.
 pub fn eq_table(point: &[QM31], len: usize) -> Vec<QM31> {
-    debug_assert!(len <= 1 << point.len());
-    let mut out = Vec::with_capacity(len);
+    eq_range(point, 0, len)
+}
+
+/// `eq(point, i)` for `start <= i < start + count`, which is at most `2^point.len()`: one product for each pair of entries
+/// and level.
+pub fn eq_range(point: &[QM31], start: usize, count: usize) -> Vec<QM31> {
+    let mut out = Vec::with_capacity(count);
+    if count == 0 {
+        return out;
+    }
+    debug_assert!((start + count - 1).checked_shr(point.len() as u32).unwrap_or(0) == 0);
     out.push(QM31::one());
     for (k, &r) in point.iter().enumerate() {
-        // After this step `out` holds the table of the first k + 1 variables, truncated to what the target needs.
-        let rest = point.len() - 1 - k;
-        let needed = len.div_ceil(1 << rest);
-        let mut next = Vec::with_capacity(needed);
-        for &e in &out {
+        // After this step `out` holds the prefixes of k + 1 bits of the indices in the range.
+        let rest = (point.len() - 1 - k) as u32;
+        let (first, last) = (start >> rest, (start + count - 1) >> rest);
+        // The first prefix may be an odd child: then its even sibling is not wanted.
+        let skip = first & 1;
+        let parents = out.len();
+        out.resize(last - first + 1, QM31::zero());
+        for parent in (0..parents).rev() {
+            let e = out[parent];
             let hi = e * r;
-            next.push(e - hi);
-            if next.len() < needed {
-                next.push(hi);
+            if let Some(o) = out.get_mut(2 * parent + 1 - skip) {
+                *o = hi;
+            }
+            if 2 * parent >= skip {
+                out[2 * parent - skip] = e - hi;
             }
         }
-        next.truncate(needed);
-        out = next;
     }
-    out.truncate(len);
     out
 }
 
 /// The multilinear extension of a zero-padded vector at `point`; `values.len() <= 2^point.len()`.
 pub fn mle(values: &[QM31], point: &[QM31]) -> QM31 {
-    eq_table(point, values.len())
-        .iter()
-        .zip(values)
-        .fold(QM31::zero(), |acc, (&e, &v)| acc + e * v)
+    dot(&eq_table(point, values.len()), values)
 }
 
 /// The powers `1, x, …, x^(n-1)`.
@@ -118,6 +129,19 @@ mod tests {
                 assert_eq!(t.len(), len);
                 for (i, &e) in t.iter().enumerate() {
                     assert_eq!(e, eq_index(&r, i));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_of_eq_agree_with_eq_index() {
+        for n in 0..6 {
+            let r = point(n);
+            for start in 0..1usize << n {
+                for count in 0..=(1usize << n) - start {
+                    let want: Vec<QM31> = (start..start + count).map(|i| eq_index(&r, i)).collect();
+                    assert_eq!(eq_range(&r, start, count), want, "{n} variables from {start}");
                 }
             }
         }

@@ -11,86 +11,19 @@
 
 use alloc::{sync::Arc, vec, vec::Vec};
 
-use mlc_circuit::{Access, AxisMap, BlockLayout, Causal, bits_for};
+use mlc_circuit::{Access, BlockLayout, Causal, bits_for};
 use num_traits::{One, Zero};
 
-use crate::field::{QM31, eq_index, eq_points, eq_table};
+use crate::field::QM31;
+pub use crate::field::eq_range;
 
-/// The weights of one axis.
-#[derive(Debug, Clone)]
-pub struct AxisWeights {
-    /// Length of the axis.
-    pub len: usize,
-    /// Number of local bits.
-    pub shift: u32,
-    /// Weight by local index; shared by all claims that weigh the axis alike.
-    pub local: Arc<[QM31]>,
-}
+mod axis;
+mod evaluate;
+mod mass;
 
-impl AxisWeights {
-    /// `eq(point, ·)`.
-    pub fn point(point: &[QM31], len: usize) -> Self {
-        Self {
-            len,
-            shift: bits_for(len) as u32,
-            local: eq_table(point, len).into(),
-        }
-    }
-
-    /// Any weights, one per index.
-    pub fn local(weights: Vec<QM31>) -> Self {
-        Self {
-            len: weights.len(),
-            shift: bits_for(weights.len()) as u32,
-            local: weights.into(),
-        }
-    }
-
-    /// Weight 1 everywhere: a summed axis.
-    pub fn ones(len: usize) -> Self {
-        Self {
-            len,
-            shift: bits_for(len) as u32,
-            local: vec![QM31::one(); len].into(),
-        }
-    }
-
-    /// One iteration of weight 1: an axis that plays no part.
-    pub fn unit() -> Self {
-        Self {
-            len: 1,
-            shift: 0,
-            local: [QM31::one()].into(),
-        }
-    }
-
-    /// All core.
-    pub fn explicit(len: usize) -> Self {
-        Self {
-            len,
-            shift: 0,
-            local: [QM31::one()].into(),
-        }
-    }
-
-    /// Low bits weighted by `eq(low point, ·)`, high bits core.
-    pub fn blocked(low_point: &[QM31], len: usize) -> Self {
-        Self {
-            len,
-            shift: low_point.len() as u32,
-            local: eq_table(low_point, 1 << low_point.len()).into(),
-        }
-    }
-
-    /// Number of core indices.
-    pub fn core(&self) -> usize {
-        self.len.div_ceil(1 << self.shift)
-    }
-
-    fn at(&self, x: usize) -> (usize, QM31) {
-        (x >> self.shift, self.local[x & ((1 << self.shift) - 1)])
-    }
-}
+pub use axis::{AxisWeights, for_each_entry, total};
+pub use evaluate::evaluate;
+pub use mass::{block_weight, joint_mass, mass, prefix_joint_mass, prefix_mass};
 
 /// Weights of all iteration axes. A clone shares them.
 #[derive(Debug, Clone)]
@@ -122,7 +55,7 @@ impl Weighting {
             .collect();
         Self {
             axes,
-            core: split.blocks.into(),
+            core: split.blocks().into(),
         }
     }
 }
@@ -131,8 +64,12 @@ impl Weighting {
 struct Split<'p> {
     /// Per axis, the challenges of its low bits.
     low: Vec<&'p [QM31]>,
-    /// `eq(high point, block)` for each of the layout's blocks.
-    blocks: Vec<QM31>,
+    /// The challenges of the blocks.
+    high: &'p [QM31],
+    /// Index of the layout's first block.
+    first: usize,
+    /// Number of its blocks.
+    count: usize,
 }
 
 impl<'p> Split<'p> {
@@ -148,97 +85,17 @@ impl<'p> Split<'p> {
                 a
             })
             .collect();
-        let count = layout.len() >> block_bits;
         Self {
             low,
-            blocks: eq_range(high, layout.offset >> block_bits, count),
+            high,
+            first: layout.offset >> block_bits,
+            count: layout.len() >> block_bits,
         }
     }
-}
 
-/// `eq(point, i)` for `start <= i < start + count`.
-pub fn eq_range(point: &[QM31], start: usize, count: usize) -> Vec<QM31> {
-    fn walk(point: &[QM31], acc: QM31, base: usize, from: usize, to: usize, out: &mut Vec<QM31>) {
-        let size = 1usize << point.len();
-        if base + size <= from || base >= to {
-            return;
-        }
-        match point.split_first() {
-            None => out.push(acc),
-            Some((&r, rest)) => {
-                let hi = acc * r;
-                walk(rest, acc - hi, base, from, to, out);
-                walk(rest, hi, base + size / 2, from, to, out);
-            }
-        }
-    }
-    let mut out = Vec::with_capacity(count);
-    walk(point, QM31::one(), 0, start, start + count, &mut out);
-    out
-}
-
-/// `Σ_positions eq(point, position)` over a tensor's cells.
-pub fn mass(layout: &BlockLayout, point: &[QM31]) -> QM31 {
-    Split::new(layout, point)
-        .blocks
-        .into_iter()
-        .fold(QM31::zero(), |a, b| a + b)
-}
-
-/// `Σ_positions eq(a, position) · eq(b, position)` over a tensor's cells; `a` and `b` may have different lengths
-/// (the shorter space is the start of the longer one).
-pub fn joint_mass(layout: &BlockLayout, a: &[QM31], b: &[QM31]) -> QM31 {
-    let k = layout.block_bits() as usize;
-    let (sa, sb) = (Split::new(layout, a), Split::new(layout, b));
-    let low = eq_points(&a[a.len() - k..], &b[b.len() - k..]);
-    low * sa
-        .blocks
-        .iter()
-        .zip(&sb.blocks)
-        .fold(QM31::zero(), |acc, (&x, &y)| acc + x * y)
-}
-
-/// The sums of an axis' weights by core index, restricted to `x == at` where gated.
-pub fn total(axis: &AxisWeights, gate: Option<u32>) -> Vec<QM31> {
-    let mut out = vec![QM31::zero(); axis.core()];
-    match gate {
-        Some(at) if (at as usize) < axis.len => {
-            let (c, w) = axis.at(at as usize);
-            out[c] += w;
-        }
-        Some(_) => {}
-        None => (0..axis.len).for_each(|x| {
-            let (c, w) = axis.at(x);
-            out[c] += w;
-        }),
-    }
-    out
-}
-
-/// Calls `f(c, h, w)` for every entry of the sparse matrix of one coordinate: flattened core index of its iteration axes,
-/// core index of the target, weight. Entries at one place that follow each other are summed; others may recur.
-pub fn for_each_entry(map: &AxisMap, from: &[&AxisWeights], to: &AxisWeights, mut f: impl FnMut(usize, usize, QM31)) {
-    let lens: Vec<usize> = from.iter().map(|a| a.len).collect();
-    let mut last: Option<(usize, usize, QM31)> = None;
-    map.for_each(&lens, to.len, |x, y| {
-        let (h, mut w) = to.at(y);
-        let mut c = 0;
-        for (a, &x) in from.iter().zip(x) {
-            let (ca, wa) = a.at(x);
-            c = c * a.core() + ca;
-            w *= wa;
-        }
-        match &mut last {
-            Some(e) if e.0 == c && e.1 == h => e.2 += w,
-            _ => {
-                if let Some((c, h, w)) = last.replace((c, h, w)) {
-                    f(c, h, w);
-                }
-            }
-        }
-    });
-    if let Some((c, h, w)) = last {
-        f(c, h, w);
+    /// `eq(high point, block)` for each of the layout's blocks.
+    fn blocks(&self) -> Vec<QM31> {
+        eq_range(self.high, self.first, self.count)
     }
 }
 
@@ -339,21 +196,6 @@ pub fn push(access: &Access, from: &Weighting, to: &[AxisWeights]) -> Vec<QM31> 
     t.data
 }
 
-/// The functional's multilinear extension over the flat space of `layout`, at `z`.
-pub fn evaluate(access: &Access, from: &Weighting, layout: &BlockLayout, z: &[QM31]) -> QM31 {
-    let split = Split::new(layout, z);
-    let to: Vec<AxisWeights> = layout
-        .shape
-        .iter()
-        .zip(&split.low)
-        .map(|(&n, low)| AxisWeights::blocked(low, n))
-        .collect();
-    push(access, from, &to)
-        .iter()
-        .zip(&split.blocks)
-        .fold(QM31::zero(), |acc, (&f, &b)| acc + f * b)
-}
-
 /// The functional's weights on every cell, row-major.
 pub fn dense(access: &Access, from: &Weighting, shape: &[usize]) -> Vec<QM31> {
     let to: Vec<AxisWeights> = shape.iter().map(|&n| AxisWeights::explicit(n)).collect();
@@ -373,6 +215,7 @@ pub fn causal(mask: &Causal, offset: usize, from: &Weighting) -> QM31 {
         t.sum_out(i, axis, None);
     }
     let (rows, cols) = (&from.axes[row], &from.axes[col]);
+    let (row_table, col_table) = (rows.table(), cols.table());
     let (row_stride, col_stride) = if row < col { (cols.core(), 1) } else { (1, rows.core()) };
     let mut acc = QM31::zero();
     for block in 0..rows.core() {
@@ -380,34 +223,14 @@ pub fn causal(mask: &Causal, offset: usize, from: &Weighting) -> QM31 {
         let mut sum = QM31::zero();
         prefix.push(sum);
         for c in 0..cols.len {
-            let (core, w) = cols.at(c);
+            let (core, w) = col_table.at(c);
             sum += t.data[block * row_stride + core * col_stride] * w;
             prefix.push(sum);
         }
         let first = block << rows.shift;
         for x in first..(first + (1 << rows.shift)).min(rows.len) {
             let visible = mask.visible(x, offset, cols.len);
-            acc += rows.at(x).1 * (sum - prefix[visible.end] + prefix[visible.start]);
-        }
-    }
-    acc
-}
-
-/// `Σ_{x < len} eq(point, x)`.
-pub fn prefix_mass(point: &[QM31], len: usize) -> QM31 {
-    // Walk the bits of `len`: each 1 bit closes a subcube below it.
-    let n = point.len();
-    if len >= 1 << n {
-        return QM31::one();
-    }
-    let mut acc = QM31::zero();
-    let mut path = QM31::one();
-    for (k, &r) in point.iter().enumerate() {
-        if (len >> (n - 1 - k)) & 1 == 1 {
-            acc += path * (QM31::one() - r);
-            path *= r;
-        } else {
-            path *= QM31::one() - r;
+            acc += row_table.at(x).1 * (sum - prefix[visible.end] + prefix[visible.start]);
         }
     }
     acc
@@ -424,15 +247,11 @@ pub fn split_point<'p>(mut point: &'p [QM31], lens: &[usize]) -> Vec<&'p [QM31]>
         .collect()
 }
 
-/// `eq(point, index)` where the index's low bits are left to `rest`: helper for aligned vectors in a flat space.
-pub fn block_weight(point: &[QM31], offset: usize, low_bits: usize) -> QM31 {
-    eq_index(&point[..point.len() - low_bits], offset >> low_bits)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mlc_circuit::Gate;
+    use crate::field::{eq_index, eq_table};
+    use mlc_circuit::{AxisMap, Gate};
 
     fn point(n: usize, seed: u32) -> Vec<QM31> {
         (0..n as u32)
@@ -461,7 +280,7 @@ mod tests {
             }
             let (mut c, mut w) = (0, QM31::one());
             for (a, &x) in from.axes.iter().zip(&x) {
-                let (ca, wa) = a.at(x);
+                let (ca, wa) = a.table().at(x);
                 c = c * a.core() + ca;
                 w *= wa;
             }
@@ -557,25 +376,6 @@ mod tests {
             evaluate(&residual, &from, &layout, &z),
             brute(&residual, &from, &layout, &z)
         );
-    }
-
-    #[test]
-    fn masses_agree_with_sums() {
-        let z = point(6, 3);
-        let y = point(7, 4);
-        let mut l = BlockLayout::new(vec![3, 6]);
-        l.offset = 4;
-        let sum = l.positions().iter().fold(QM31::zero(), |a, &p| a + eq_index(&z, p));
-        assert_eq!(mass(&l, &z), sum);
-        let joint = l
-            .positions()
-            .iter()
-            .fold(QM31::zero(), |a, &p| a + eq_index(&z, p) * eq_index(&y, p));
-        assert_eq!(joint_mass(&l, &z, &y), joint);
-        for len in 0..=64 {
-            let direct = eq_range(&z, 0, len).into_iter().fold(QM31::zero(), |a, b| a + b);
-            assert_eq!(prefix_mass(&z, len), direct);
-        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use mlc_circuit::{
 use num_traits::{One, Zero};
 
 use crate::commitment::Functional;
-use crate::field::{QM31, eq_points, eq_table, m31, pow2, qm31};
+use crate::field::{QM31, dot_integers, eq_points, eq_table, m31, pow2, qm31};
 use crate::functional::{AxisWeights, Weighting, dense, prefix_mass, push, split_point};
 
 /// One term of a claim: `coefficient · Σ_x w(x) · source[access(x)]`.
@@ -51,11 +51,7 @@ impl ReadClaim<'_> {
                 Source::Lookup { .. } => continue,
             };
             let weights = dense(t.access, &t.weighting, &instance.source_shape(t.source));
-            let sum = weights
-                .iter()
-                .zip(values)
-                .fold(QM31::zero(), |a, (&w, &x)| a + w * m31(x.into()));
-            acc += sum * m31(t.coefficient.into());
+            acc += dot_integers(&weights, values) * m31(t.coefficient.into());
         }
         acc
     }
@@ -96,10 +92,7 @@ pub fn evaluate_tensor(values: &[i32], shape: &[usize], point: &[QM31]) -> QM31 
             .flat_map(|&w| table.iter().map(move |&t| w * t))
             .collect();
     }
-    weights
-        .iter()
-        .zip(values)
-        .fold(QM31::zero(), |a, (&w, &v)| a + w * m31(v.into()))
+    dot_integers(&weights, values)
 }
 
 /// The claim of an equation's linear reads at ρ; `None` without reads.
@@ -334,6 +327,11 @@ impl<'c> BoundProduct<'_, 'c> {
         match shape.group[..] {
             [] => {}
             [n] => axes.push(AxisWeights::point(kappa, n)),
+            // Where only the first length is no power of two, the axes are cuts of the flattened index' bits.
+            [_, ref inner @ ..] if inner.iter().all(|n| n.is_power_of_two()) => {
+                let points = split_point(kappa, &shape.group);
+                axes.extend(points.iter().zip(&shape.group).map(|(p, &n)| AxisWeights::point(p, n)));
+            }
             _ => {
                 axes.extend(shape.group.iter().map(|&n| AxisWeights::explicit(n)));
                 core = eq_table(kappa, shape.contraction()).into();
@@ -349,16 +347,15 @@ impl<'c> BoundProduct<'_, 'c> {
     /// select each of its indices.
     fn outer_weights(&self, outer: &Outer, n: usize, inputs: &[Vec<i32>]) -> AxisWeights {
         let out = self.instance.out(self.equation);
-        let table = |axis: u8| eq_table(self.axis_point(axis as usize), out[axis as usize]);
-        let mut weights = alloc::vec![QM31::zero(); n];
+        let point = |axis: u8| self.axis_point(axis as usize);
+        let table = |axis: u8| eq_table(point(axis), out[axis as usize]);
         match outer {
             Outer::Axis { axis, offset } => {
                 let from = offset.at(&self.instance.dims).unwrap_or(n);
-                weights
-                    .iter_mut()
-                    .skip(from)
-                    .zip(table(*axis))
-                    .for_each(|(w, e)| *w = e);
+                if from == 0 && out[*axis as usize] == n {
+                    return AxisWeights::point(point(*axis), n);
+                }
+                AxisWeights::sparse((from..n).zip(table(*axis)).collect(), n)
             }
             Outer::Selected { input, axes } => {
                 let mut points = alloc::vec![QM31::one()];
@@ -367,14 +364,11 @@ impl<'c> BoundProduct<'_, 'c> {
                     points = points.iter().flat_map(|&p| table.iter().map(move |&t| p * t)).collect();
                 }
                 // The statement's values lie in the input's range, and that within the axis.
-                for (&v, e) in inputs[*input as usize].iter().zip(points) {
-                    if let Some(w) = usize::try_from(v).ok().and_then(|v| weights.get_mut(v)) {
-                        *w += e;
-                    }
-                }
+                let selected = inputs[*input as usize].iter().zip(points);
+                let entries = selected.filter_map(|(&v, e)| Some((usize::try_from(v).ok().filter(|&v| v < n)?, e)));
+                AxisWeights::sparse(entries.collect(), n)
             }
         }
-        AxisWeights::local(weights)
     }
 
     /// The claim about a factor that is a weight, given the row challenges common to all weights (the last of the

@@ -10,12 +10,13 @@ use alloc::{string::String, vec::Vec};
 
 use mlc_circuit::setup::{SetupCircuit, Sum};
 use mlc_circuit::{Circuit, Instance, WeightLayout, bits_for};
-use num_traits::{One, Zero};
+use num_traits::One;
 
 use crate::cells;
 use crate::commitment::plan::FIELD_BITS;
 use crate::commitment::{Claim, EqPoint, Functional, OpenTree, Plan, Target, Term, TreeShape, verify_opening};
-use crate::field::{P, QM31, eq_points, eq_table, powers};
+use crate::field::{P, QM31, eq_table, powers};
+use crate::functional::prefix_joint_mass;
 use crate::inference::VerifyError;
 use crate::lookups;
 use crate::relations::{evaluate_tensor, linear_claim, output_bits, point_bits};
@@ -152,22 +153,7 @@ pub struct PrefixEq {
 
 impl Functional for PrefixEq {
     fn eval(&self, z: &[QM31]) -> QM31 {
-        let n = self.point.len();
-        let one = QM31::one();
-        if self.len >= 1 << n {
-            return self.scale * eq_points(&self.point, z);
-        }
-        let (mut acc, mut path) = (QM31::zero(), self.scale);
-        for (k, (&p, &z_k)) in self.point.iter().zip(z).enumerate() {
-            let (zero, both) = ((one - p) * (one - z_k), p * z_k);
-            if (self.len >> (n - 1 - k)) & 1 == 1 {
-                acc += path * zero * eq_points(&self.point[k + 1..], &z[k + 1..]);
-                path *= both;
-            } else {
-                path *= zero;
-            }
-        }
-        acc
+        self.scale * prefix_joint_mass(&self.point, z, self.len)
     }
 
     fn accumulate(&self, scale: QM31, out: &mut [QM31]) {

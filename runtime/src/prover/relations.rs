@@ -8,7 +8,7 @@ use mlc_circuit::{Access, AxisMap, Equation, Instance, Operand, Outer, Product, 
 use mlc_verifier::field::{M31, QM31, eq_table, m31};
 use mlc_verifier::functional::{AxisWeights, Weighting, for_each_entry, split_point, total};
 use mlc_verifier::relations::{ProductShape, Side, used_axes};
-use num_traits::{One, Zero};
+use num_traits::Zero;
 use rayon::prelude::*;
 
 use crate::backend::{IntegerOps, VectorOps};
@@ -138,8 +138,8 @@ pub fn pull<B: VectorOps>(
         let weights: Vec<&AxisWeights> = used.iter().map(|&i| &weighting.axes[i]).collect();
         let cores: Vec<usize> = weights.iter().map(|w| w.core()).collect();
         // An axis that is one explicit iteration axis is only renamed.
-        let renamed = matches!(weights[..], [w] if w.shift == 0 && w.len == n && w.local[..] == [QM31::one()])
-            && *map == AxisMap::iter(used[0] as u8);
+        let renamed =
+            matches!(weights[..], [w] if w.is_explicit() && w.len == n) && *map == AxisMap::iter(used[0] as u8);
         if !renamed {
             let mut matrix = Vec::new();
             for_each_entry(map, &weights, &AxisWeights::explicit(n), |c, y, w| {

@@ -15,7 +15,7 @@ use super::functional::{Claim, EqPoint, Functional, Position};
 use super::merkle;
 use super::plan::{Plan, PlannedTree};
 use super::shape::TreeShape;
-use crate::field::{M31, QM31, eq_index, eq_table};
+use crate::field::{M31, QM31, dot, dot_base, eq_index, eq_table};
 use crate::sumcheck;
 use crate::transcript::{Channel, Hash, ReadError};
 
@@ -101,12 +101,7 @@ impl BlockClaim<'_> {
         let block = &v[self.offset..self.offset + (1 << self.log_len)];
         let inner = match &self.part {
             Part::Position(p) => encode_at(&p.0, block),
-            _ => self
-                .functional()
-                .coefficients(self.log_len)
-                .iter()
-                .zip(block)
-                .fold(QM31::zero(), |acc, (&f, &v)| acc + f * v),
+            _ => dot(&self.functional().coefficients(self.log_len), block),
         };
         inner == self.value
     }
@@ -128,7 +123,7 @@ enum Fold {
 impl Fold {
     fn column(&self, column: &[M31]) -> QM31 {
         match self {
-            Fold::Base(c) => c.iter().zip(column).fold(QM31::zero(), |a, (&c, &x)| a + c * x),
+            Fold::Base(c) => dot_base(c, column),
             Fold::Ext(c) => c.iter().zip(column.chunks_exact(4)).fold(QM31::zero(), |a, (&c, x)| {
                 a + c * QM31::from_m31(x[0], x[1], x[2], x[3])
             }),

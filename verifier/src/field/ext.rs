@@ -21,7 +21,7 @@ pub struct QM31([M31; 4]);
 
 /// `x mod p`, for any x.
 #[inline(always)]
-fn reduce(x: u64) -> M31 {
+pub(super) fn reduce(x: u64) -> M31 {
     // Below 2^31 + 2^33, then at most p + 5.
     let x = (x & u64::from(P)) + (x >> 31);
     let x = ((x & u64::from(P)) + (x >> 31)) as u32;
@@ -76,7 +76,7 @@ impl QM31 {
 
     /// The limbs of a product, each below 4p² and so in 64 bits, not reduced.
     #[inline(always)]
-    fn wide_product(self, other: Self) -> [u64; 4] {
+    pub(super) fn wide_product(self, other: Self) -> [u64; 4] {
         // Added where two products are subtracted.
         const OFFSET: u64 = 2 * (P as u64) * (P as u64);
         let [_, _, a2, a3] = self.0;
