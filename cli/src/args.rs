@@ -17,7 +17,7 @@ use crate::ui::Format;
     arg_required_else_help = true
 )]
 #[command(after_help = "\
-A MODEL is a directory with an mlc.toml or of a HuggingFace model, a .mlc file, an .onnx file, or a
+A MODEL is a directory with an mlc.toml or of a HuggingFace model, a .mlc, .onnx or .gguf file, or a
 compiled circuit.
 
 Example:

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use mlc_circuit::InstanceError;
 use mlc_compiler::diagnostics::{Code, Diagnostic};
 use mlc_compiler::syntax::SourceMap;
+use mlc_import::gguf::GgufError;
 
 /// Rejected, or refused for what it contains.
 pub(crate) const REJECTED: u8 = 1;
@@ -96,6 +97,14 @@ impl CliError {
         match error {
             mlc_import::checkpoint::CheckpointError::Read { path, why } => CliError::Read { path, why },
             other => CliError::refused(other),
+        }
+    }
+
+    /// A GGUF file that is no model.
+    pub(crate) fn gguf(path: &Path, error: GgufError) -> Self {
+        match error {
+            GgufError::Io(_) | GgufError::Format(_) => CliError::read(path, error),
+            other => CliError::refused(format!("`{}`: {other}", path.display())),
         }
     }
 

@@ -49,6 +49,17 @@ pub(crate) fn write_together(all: &[(&Path, &[u8])]) -> Result<(), CliError> {
     renamed
 }
 
+/// Copies a file whole or not at all.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), CliError> {
+    let temporary = temporary(to);
+    let copied = fs::copy(from, &temporary).and_then(|_| fs::rename(&temporary, to));
+    copied.map_err(|e| {
+        // What is left of it is of no use to anybody.
+        let _ = fs::remove_file(&temporary);
+        CliError::write(to, e)
+    })
+}
+
 /// Refuses a path that cannot be written, before the work is done whose result it is for.
 pub(crate) fn will_write(path: &Path) -> Result<(), CliError> {
     let folder = match path.parent() {

@@ -1,15 +1,19 @@
-//! HuggingFace directories as models: the family that serves `model_type`, under the values of `config.json`.
+//! HuggingFace directories as models: the family that serves `model_type`, under the values of `config.json`; and GGUF files,
+//! which keep both in their metadata.
 //!
 //! A `model.mlc` in the directory is the family in place of the built-in one. Every tensor of the weight files is either
 //! used or named by the family's `@unused`: what is left over means that the model is not the one the family describes.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use mlc_compiler::check::{Family, families};
 use mlc_compiler::{CheckResult, Config, Host, MemoryHost};
 use mlc_import::checkpoint::Checkpoint;
+use mlc_import::gguf::Gguf;
 use mlc_ir::{Module, TensorF32, WeightSource};
+
+use serde_json::Value;
 
 use crate::commands::LAYERS;
 use crate::error::CliError;
@@ -26,9 +30,12 @@ const ENTRY: &str = "main";
 /// Where it is described how a family is added.
 const PAGE: &str = "docs/models.md";
 
-/// A directory, its family and its weights.
+/// A directory or file, its family and its weights.
 pub(crate) struct Opened {
-    pub(crate) checkpoint: Checkpoint,
+    /// Where a family of one's own and what it imports would be.
+    dir: PathBuf,
+    /// All of `config.json`, or what stands for it.
+    pub(crate) config: Value,
     pub(crate) family: Family,
     pub(crate) weights: Weights,
 }
@@ -42,9 +49,25 @@ pub(crate) fn open(project: &Project, dir: &Path) -> Result<Opened, CliError> {
         None => Weights::shards(&checkpoint.shards, &checkpoint.config)?,
     };
     Ok(Opened {
-        checkpoint,
+        dir: dir.to_owned(),
+        config: checkpoint.config,
         family,
         weights,
+    })
+}
+
+/// Opens a GGUF file; a family of one's own in its directory is the family of another model.
+pub(crate) fn open_gguf(project: &Project, path: &Path) -> Result<Opened, CliError> {
+    let file = Gguf::open(path).map_err(|e| CliError::gguf(path, e))?;
+    let family = built_in(path, file.model_type())?;
+    Ok(Opened {
+        dir: PathBuf::new(),
+        config: file.config().clone(),
+        family,
+        weights: match &project.weights {
+            Some(path) => Weights::open(path)?,
+            None => Weights::Gguf(Box::new(file)),
+        },
     })
 }
 
@@ -61,6 +84,10 @@ fn family(dir: &Path, model_type: &str) -> Result<Family, CliError> {
         }
         return Ok(family);
     }
+    built_in(dir, model_type)
+}
+
+fn built_in(model: &Path, model_type: &str) -> Result<Family, CliError> {
     let mut known = families();
     match known.iter().position(|f| f.model_types.iter().any(|t| t == model_type)) {
         Some(at) => Ok(known.swap_remove(at)),
@@ -69,7 +96,7 @@ fn family(dir: &Path, model_type: &str) -> Result<Family, CliError> {
             Err(CliError::refused(format!(
                 "`{}` is a model of type `{model_type}`, which no family serves; known are {}. A family is one .mlc file: \
                  {PAGE} shows how to add one",
-                dir.display(),
+                model.display(),
                 types.join(", ")
             )))
         }
@@ -87,10 +114,11 @@ fn numberless(name: &str) -> String {
 
 impl Opened {
     /// Checks the family under the configuration and with the weights; one entry is elaborated.
-    pub(crate) fn check(&self, project: &Project, dir: &Path, mut config: Config) -> Result<CheckResult, CliError> {
-        config.file = Some(self.checkpoint.config.clone());
+    pub(crate) fn check(&self, project: &Project, mut config: Config) -> Result<CheckResult, CliError> {
+        config.file = Some(self.config.clone());
         config.weights = self.weights.shapes();
-        let own = dir.join(OWN).is_file();
+        let dir = &self.dir;
+        let own = *dir != Path::new("") && dir.join(OWN).is_file();
         let (host, name): (Box<dyn Host>, String) = if own {
             (Box::new(Files { root: dir.to_owned() }), OWN.to_owned())
         } else {

@@ -1,6 +1,6 @@
 //! A checked module of the real stage, with its weights.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use mlc_compiler::{CheckResult, Config, QuantHint};
 use mlc_import::checkpoint;
@@ -10,7 +10,7 @@ use mlc_ir::{Entry, Module};
 use crate::error::{CliError, Diagnosed};
 use crate::files;
 use crate::host::Files;
-use crate::huggingface;
+use crate::huggingface::{self, Opened};
 use crate::project::{Project, Source};
 use crate::weights::Weights;
 
@@ -46,7 +46,8 @@ impl Model {
                     warnings: None,
                 }
             }
-            Source::HuggingFace(dir) => Self::huggingface(project, dir)?,
+            Source::HuggingFace(dir) => Self::huggingface(project, huggingface::open(project, dir)?)?,
+            Source::Gguf(path) => Self::huggingface(project, huggingface::open_gguf(project, path)?)?,
             Source::Circuit(path) => {
                 return Err(CliError::Usage(format!(
                     "`{}` is a compiled circuit, and this command reads the model it was compiled from: give the .mlc or \
@@ -72,9 +73,8 @@ impl Model {
         Self::of(project, checked, weights)
     }
 
-    fn huggingface(project: &Project, dir: &Path) -> Result<Self, CliError> {
-        let opened = huggingface::open(project, dir)?;
-        let checked = opened.check(project, dir, values(project)?)?;
+    fn huggingface(project: &Project, opened: Opened) -> Result<Self, CliError> {
+        let checked = opened.check(project, values(project)?)?;
         Self::of(project, checked, opened.weights)
     }
 

@@ -49,7 +49,8 @@ pub(crate) fn samples(project: &Project, model: &Model) -> Result<Vec<Bound>, Cl
 
 /// Whether a model is calibrated on the built-in texts: one that reads text, of which no sample inputs are named.
 fn by_default(project: &Project, model: &Model) -> bool {
-    let reads_text = matches!(project.source, Source::HuggingFace(_)) && project.root.join(prompt::TOKENIZER).is_file();
+    let reads_text = matches!(project.source, Source::HuggingFace(_) | Source::Gguf(_))
+        && project.root.join(prompt::TOKENIZER).is_file();
     reads_text && model.calibration.is_empty()
 }
 

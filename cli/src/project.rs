@@ -1,9 +1,9 @@
 //! What a MODEL argument means, and the settings of `mlc.toml`.
 //!
 //! A directory has an `mlc.toml`, which names source, weights and defaults, or is that of a HuggingFace model, with a
-//! `config.json`. A `.mlc` or `.onnx` file, or a compiled circuit,
-//! stands for itself: its weights are the safetensors of the same name, and an `mlc.toml` beside it gives input settings,
-//! calibration data and the default input.
+//! `config.json`. A `.mlc`, `.onnx` or `.gguf` file, or a compiled circuit, stands for itself: the weights of a source are the
+//! safetensors or the `.gguf` of the same name, and an `mlc.toml` beside it gives input settings, calibration data and the
+//! default input.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use mlc_compiler::artefact;
 use mlc_import::checkpoint::{self, Checkpoint};
+use mlc_import::gguf;
 use serde::Deserialize;
 
 use crate::error::CliError;
@@ -119,6 +120,8 @@ pub(crate) enum Source {
     Onnx(PathBuf),
     /// A HuggingFace directory.
     HuggingFace(PathBuf),
+    /// A GGUF file.
+    Gguf(PathBuf),
     /// What `mlc compile` wrote; by its extension or its first bytes.
     Circuit(PathBuf),
 }
@@ -128,11 +131,12 @@ impl Source {
         match path.extension().and_then(|e| e.to_str()) {
             Some("mlc") => Ok(Source::Mlc(path.to_owned())),
             Some("onnx") => Ok(Source::Onnx(path.to_owned())),
+            Some(gguf::EXTENSION) => Ok(Source::Gguf(path.to_owned())),
             Some(artefact::EXTENSION) => Ok(Source::Circuit(path.to_owned())),
             _ if begins_with(path, artefact::MAGIC) => Ok(Source::Circuit(path.to_owned())),
             _ if !path.exists() => Err(CliError::read(path, "no such file or directory")),
             _ => Err(CliError::Usage(format!(
-                "`{}` is no model: give a directory with an {MANIFEST} or a config.json, a .mlc file, an .onnx file, or a circuit that \
+                "`{}` is no model: give a directory with an {MANIFEST} or a config.json, a .mlc, .onnx or .gguf file, or a circuit that \
                  `mlc compile` wrote",
                 path.display()
             ))),
@@ -142,7 +146,11 @@ impl Source {
     /// Its path.
     pub(crate) fn path(&self) -> &Path {
         match self {
-            Source::Mlc(path) | Source::Onnx(path) | Source::HuggingFace(path) | Source::Circuit(path) => path,
+            Source::Mlc(path)
+            | Source::Onnx(path)
+            | Source::HuggingFace(path)
+            | Source::Gguf(path)
+            | Source::Circuit(path) => path,
         }
     }
 }
@@ -247,10 +255,10 @@ impl Project {
         }
     }
 
-    /// The file that the weights are in: safetensors, or the ONNX file itself.
+    /// The file that the weights are in: safetensors, or the ONNX or GGUF file itself.
     pub(crate) fn weight_file(&self) -> Option<PathBuf> {
         match (&self.weights, &self.source) {
-            (Some(path), _) | (None, Source::Onnx(path)) => Some(path.clone()),
+            (Some(path), _) | (None, Source::Onnx(path) | Source::Gguf(path)) => Some(path.clone()),
             (None, Source::HuggingFace(dir)) => {
                 let names = [checkpoint::INDEX, checkpoint::WEIGHTS].map(|name| dir.join(name));
                 names.into_iter().find(|path| path.exists())
@@ -291,7 +299,7 @@ fn weights(root: &Path, source: &Source, named: Option<&Path>) -> Result<Option<
     if !matches!(source, Source::Mlc(_)) {
         return Ok(None);
     }
-    let beside = ["safetensors", "safetensors.index.json"].map(|e| source.path().with_extension(e));
+    let beside = ["safetensors", "safetensors.index.json", gguf::EXTENSION].map(|e| source.path().with_extension(e));
     Ok(beside.into_iter().find(|path| path.exists()))
 }
 

@@ -71,7 +71,8 @@ impl<'a> Prompts<'a> {
         let path = root.join(TOKENIZER);
         if !path.is_file() {
             return Err(CliError::Usage(format!(
-                "`{}` has no {TOKENIZER}: a text cannot be made tokens; give their numbers with `--input tokens.json`",
+                "`{}` has no {TOKENIZER}: a text cannot be made tokens; put the {TOKENIZER} of the model there (the one inside of a \
+                 GGUF file is not read), or give the numbers of tokens with `--input tokens.json`",
                 root.display()
             )));
         }

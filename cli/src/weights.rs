@@ -1,10 +1,11 @@
-//! Where a model's weights come from: safetensors files, the initialisers of an ONNX file, or memory.
+//! Where a model's weights come from: safetensors files, a GGUF file, the initialisers of an ONNX file, or memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use blake2::{Blake2s256, Digest};
 use mlc_import::checkpoint::{CONFIG, Shards};
+use mlc_import::gguf::{self, Gguf};
 use mlc_import::{Initialisers, Options, import_file};
 use mlc_ir::{RecipeError, TensorF32, WeightSource};
 use mlc_runtime::weights::{FileError, Packing, QUANTIZATION, Stored, TensorFiles};
@@ -25,10 +26,12 @@ pub(crate) enum Weights {
     File(TensorFiles),
     /// Of an ONNX file.
     Onnx(Box<Initialisers>),
+    /// Of a GGUF file, in the names of the original.
+    Gguf(Box<Gguf>),
 }
 
 impl Weights {
-    /// Maps a safetensors file or the shards that an index lists, or takes the initialisers of an ONNX file.
+    /// Maps a safetensors or GGUF file or the shards that an index lists, or takes the initialisers of an ONNX file.
     pub(crate) fn open(path: &Path) -> Result<Self, CliError> {
         if path.extension().is_some_and(|e| e == "onnx") {
             return Ok(Weights::Onnx(Box::new(
@@ -36,6 +39,10 @@ impl Weights {
                     .map_err(|e| CliError::import(path, e))?
                     .weights,
             )));
+        }
+        if path.extension().is_some_and(|e| e == gguf::EXTENSION) {
+            let file = Gguf::open(path).map_err(|e| CliError::gguf(path, e))?;
+            return Ok(Weights::Gguf(Box::new(file)));
         }
         let beside = path.with_file_name(CONFIG);
         let config = match beside.is_file() {
@@ -101,14 +108,17 @@ impl Weights {
                         .collect(),
                 )
             }
+            Weights::Gguf(file) => Some(file.shapes().map(|(name, shape)| (name.to_owned(), shape)).collect()),
             _ => None,
         }
     }
 
-    /// Writes all tensors of safetensors files to one file, as they are stored; whole or not at all.
+    /// Writes all tensors to one file of the same kind, as they are stored; whole or not at all.
     pub(crate) fn save<'a>(&'a self, path: &Path) -> Result<(), CliError> {
-        let Weights::File(file) = self else {
-            return Err(CliError::refused("these weights are no safetensors"));
+        let file = match self {
+            Weights::File(file) => file,
+            Weights::Gguf(file) => return files::copy(file.path(), path),
+            _ => return Err(CliError::refused("these weights are no safetensors")),
         };
         let view = |t: Stored<'a>| Ok((t.name, TensorView::new(t.dtype, t.shape.to_vec(), t.bytes)?));
         let views: Result<Vec<_>, SafeTensorError> = file.stored().map(view).collect();
@@ -144,6 +154,16 @@ impl Weights {
                 Vec::new()
             }
             Weights::Onnx(initialisers) => initialisers.names().collect(),
+            Weights::Gguf(file) => {
+                h.update(file.config().to_string());
+                for t in file.stored() {
+                    let head = format!("{} {:?} {:?} {}", t.name, t.kind, t.shape, t.bytes.len());
+                    h.update((head.len() as u64).to_le_bytes());
+                    h.update(head);
+                    h.update(t.bytes);
+                }
+                Vec::new()
+            }
         };
         for name in names {
             let tensor = self.get(name).map_err(CliError::refused)?;
@@ -173,6 +193,7 @@ impl WeightSource for Weights {
             Weights::Tensors(t) => WeightSource::get(t, name),
             Weights::File(f) => f.get(name),
             Weights::Onnx(i) => i.get(name),
+            Weights::Gguf(g) => g.get(name),
         }
     }
 
@@ -182,6 +203,7 @@ impl WeightSource for Weights {
             Weights::Tensors(t) => t.contains_key(name),
             Weights::File(f) => f.contains(name),
             Weights::Onnx(i) => i.contains(name),
+            Weights::Gguf(g) => g.contains(name),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! ONNX models to graph IR, graph IR to source, and HuggingFace directories.
+//! ONNX models to graph IR, graph IR to source, HuggingFace directories and GGUF files.
 //!
 //! [`import_file`] reads a model with tract's protobuf types, checks it, and translates it node by node to a
 //! [`Module`](mlc_ir::Module) of the real stage. No weight is moved: a weight of the module is a recipe over the file's
@@ -17,6 +17,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`checkpoint`] | HuggingFace directories: configuration and shards |
+//! | [`gguf`] | GGUF files: bytes, blocks, and the names of the original |
 //! | [`error`](ImportError) | every way to fail, as data |
 //! | [`initialisers`](Initialisers) | the weights by name |
 //! | `onnx/graph` | the file as a checked list of nodes |
@@ -32,6 +33,7 @@
 
 pub mod checkpoint;
 mod error;
+pub mod gguf;
 mod initialisers;
 mod onnx;
 pub mod transpile;

@@ -65,7 +65,7 @@ pub(crate) enum Command {
     Verify(verify::Verify),
     /// Write a proof as JSON, or make it again from JSON
     Export(export::Export),
-    /// Write an ONNX or HuggingFace model as readable .mlc with safetensors
+    /// Write an ONNX, GGUF or HuggingFace model as readable .mlc beside its weights
     Transpile(transpile::Transpile),
     /// Show the soundness sum of a model's proofs, term by term
     Security(security::Security),
@@ -109,7 +109,7 @@ pub(crate) fn rejected() -> ExitCode {
 /// The model that most commands take.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// A directory with an mlc.toml or of a HuggingFace model, a .mlc file, an .onnx file, or a compiled circuit
+    /// A directory with an mlc.toml or of a HuggingFace model, a .mlc, .onnx or .gguf file, or a compiled circuit
     #[arg(value_name = "MODEL", default_value = ".")]
     pub(crate) model: PathBuf,
     #[command(flatten)]
@@ -128,7 +128,7 @@ pub(crate) struct ModelOptions {
     /// Compile the first N layers only (sets the `config` value `layers`)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     layers: Option<u32>,
-    /// Read the weights from this .safetensors or .onnx file
+    /// Read the weights from this .safetensors, .gguf or .onnx file
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// The entry to run

@@ -6,7 +6,7 @@ use mlc_compiler::check::configured;
 use mlc_compiler::fmt::format;
 use mlc_compiler::syntax::FileId;
 use mlc_import::transpile::transpile;
-use mlc_import::{Options, checkpoint, import_file};
+use mlc_import::{Options, checkpoint, gguf, import_file};
 use serde_json::json;
 
 use crate::error::{CliError, Diagnosed};
@@ -23,8 +23,8 @@ Example:
   mlc transpile model.onnx -o model.mlc      # writes model.mlc and model.safetensors
   mlc transpile path/to/hf-model -o m.mlc    # its family under its config.json, and its tensors in one file")]
 pub(crate) struct Transpile {
-    /// The ONNX file, or the HuggingFace directory
-    #[arg(value_name = "MODEL.onnx|DIR")]
+    /// The ONNX or GGUF file, or the HuggingFace directory
+    #[arg(value_name = "MODEL.onnx|MODEL.gguf|DIR")]
     model: PathBuf,
     /// Write the source here and the weights beside it; MODEL.mlc where it is not given and there is no such file
     #[arg(long, short, value_name = "M.mlc")]
@@ -37,13 +37,14 @@ impl Transpile {
             true => self.model.join(huggingface::OWN),
             false => self.model.with_extension("mlc"),
         });
-        let weights = source.with_extension("safetensors");
+        let packed = self.model.extension().is_some_and(|e| e == gguf::EXTENSION);
+        let weights = source.with_extension(if packed { gguf::EXTENSION } else { "safetensors" });
         files::will_write(&source)?;
         if let (None, Some(taken)) = (
             &self.output,
             [&source, &weights]
                 .into_iter()
-                .find(|p| p.exists() && !same(p, &self.model.join(checkpoint::WEIGHTS))),
+                .find(|p| p.exists() && !same(p, &self.model) && !same(p, &self.model.join(checkpoint::WEIGHTS))),
         ) {
             return Err(CliError::Usage(format!(
                 "`{}` exists already; `-o {}` writes it anew",
@@ -51,7 +52,7 @@ impl Transpile {
                 source.display()
             )));
         }
-        if self.model.is_dir() {
+        if self.model.is_dir() || packed {
             return self.huggingface(ui, &source, &weights);
         }
         let imported = import_file(&self.model, &Options::default()).map_err(|e| CliError::import(&self.model, e))?;
@@ -72,19 +73,22 @@ impl Transpile {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The family with the values of config.json as its defaults, and all tensors as they are stored, in one file. The
-    /// tokenizer goes with them.
+    /// The family with the values of config.json as its defaults, and all tensors as they are stored, in one file: a GGUF
+    /// file as a whole. The tokenizer goes with them.
     fn huggingface(&self, ui: &Ui, source: &Path, weights: &Path) -> Result<ExitCode, CliError> {
         let project = Project::open(&self.model)?;
-        let Source::HuggingFace(dir) = &project.source else {
-            return Err(CliError::Usage(format!(
-                "`{}` is a project: its source is `{}`",
-                self.model.display(),
-                project.source.path().display()
-            )));
+        let opened = match &project.source {
+            Source::HuggingFace(dir) => huggingface::open(&project, dir)?,
+            Source::Gguf(path) => huggingface::open_gguf(&project, path)?,
+            source => {
+                return Err(CliError::Usage(format!(
+                    "`{}` is a project: its source is `{}`",
+                    self.model.display(),
+                    source.path().display()
+                )));
+            }
         };
-        let opened = huggingface::open(&project, dir)?;
-        let checked = opened.check(&project, dir, Default::default())?;
+        let checked = opened.check(&project, Default::default())?;
         if checked.has_errors() {
             return Err(CliError::Source(Box::new(Diagnosed {
                 diagnostics: checked.diagnostics,
@@ -92,15 +96,16 @@ impl Transpile {
                 weights: project.weight_file(),
             })));
         }
-        let text = configured(&opened.family.source, &opened.checkpoint.config);
+        let text = configured(&opened.family.source, &opened.config);
         let text = format(FileId(0), &text).map_err(|d| CliError::refused(format!("{d:?}")))?;
-        let in_place = weights.exists() && same(weights, &dir.join(checkpoint::WEIGHTS));
+        let in_place =
+            weights.exists() && (same(weights, &self.model) || same(weights, &project.root.join(checkpoint::WEIGHTS)));
         let count = opened.weights.shapes().map_or(0, |s| s.len());
         if !in_place {
             opened.weights.save(weights)?;
         }
         let beside = source.with_file_name(prompt::TOKENIZER);
-        let tokenizer = dir.join(prompt::TOKENIZER);
+        let tokenizer = project.root.join(prompt::TOKENIZER);
         if tokenizer.is_file() && !beside.exists() {
             files::write_atomic(&beside, &files::read(&tokenizer)?)?;
         }
