@@ -26,6 +26,16 @@ pub enum AxisMap {
         /// The iteration axis.
         iter: u8,
     },
+    /// `dims[dim] + offset + Σ stride · x[iter]`: an affine coordinate that counts from a run-time dimension. An instance
+    /// has `Affine` in its place ([`crate::chain::at`]).
+    From {
+        /// The run-time dimension.
+        dim: u16,
+        /// Added to it.
+        offset: i32,
+        /// Pairs (iteration axis, stride ≥ 1).
+        parts: Vec<(u8, i32)>,
+    },
 }
 
 /// Restricts a read to iterations with `x[iter] == at`.
@@ -66,14 +76,16 @@ impl AxisMap {
     /// The iteration axes used.
     pub fn iters(&self) -> Vec<u8> {
         match self {
-            Self::Affine { parts, .. } => parts.iter().map(|p| p.0).collect(),
+            Self::Affine { parts, .. } | Self::From { parts, .. } => parts.iter().map(|p| p.0).collect(),
             Self::Before { iter } => alloc::vec![*iter],
         }
     }
 
-    /// Calls `f(x of the used axes, coordinate)` for every in-range pair; `lens` are the lengths of [`Self::iters`].
+    /// Calls `f(x of the used axes, coordinate)` for every in-range pair; `lens` are the lengths of [`Self::iters`]. A map
+    /// that counts from a run-time dimension has no pairs before that is known.
     pub fn for_each(&self, lens: &[usize], axis_len: usize, mut f: impl FnMut(&[usize], usize)) {
         match self {
+            Self::From { .. } => {}
             Self::Before { .. } => {
                 for x in 0..lens[0] {
                     for y in 0..x.min(axis_len) {

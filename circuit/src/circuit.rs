@@ -133,6 +133,9 @@ pub struct Segment {
     pub table: Option<u16>,
     /// Whether membership is checked for every cell on its own (multiplicities), not only through reads.
     pub ranged: bool,
+    /// The axis along which the tensor grows from one link of a chain of proofs to the next: an equation writes the
+    /// indices that this proof appends, reads see those of earlier links before them (see [`crate::chain`]).
+    pub grows: Option<u8>,
 }
 
 /// What a linear form's term reads.

@@ -71,7 +71,7 @@ fn push_work(access: &Access, lens: &[usize], cores: &[usize], shape: &[usize], 
         let over = |of: &[usize]| m.iters().iter().map(|&i| of[i as usize]).fold(1, usize::saturating_mul);
         let own = match m {
             AxisMap::Before { .. } => over(lens).saturating_mul(n),
-            AxisMap::Affine { .. } => over(lens),
+            AxisMap::Affine { .. } | AxisMap::From { .. } => over(lens),
         };
         let rest = size.checked_div(over(cores)).unwrap_or(0);
         size = rest.saturating_mul(core);

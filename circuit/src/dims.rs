@@ -11,6 +11,20 @@ pub struct RuntimeDim {
     pub name: String,
     /// The largest value for which the circuit's bounds are proved.
     pub max: u32,
+    /// For the length of what earlier links of a chain have appended (`past`): the dimension of what a link appends. Then
+    /// 0 is allowed, and the bounds are proved where the *sum* of both is at most `max`.
+    pub before: Option<u16>,
+}
+
+impl RuntimeDim {
+    /// A dimension between 1 and `max`.
+    pub fn new(name: impl Into<String>, max: u32) -> Self {
+        Self {
+            name: name.into(),
+            max,
+            before: None,
+        }
+    }
 }
 
 /// The length of an axis: `constant + Σ coefficient · dims[dim]`.
@@ -41,10 +55,55 @@ impl Len {
 
     /// The largest length at dimensions up to the given maxima; saturates, and unknown dimensions count as 0.
     pub fn most(&self, dims: &[RuntimeDim]) -> u64 {
-        self.per_dim.iter().fold(u64::from(self.constant), |n, &(d, k)| {
+        let alone = |d: u16, k: u64| {
             let max = dims.get(d as usize).map_or(0, |d| d.max);
-            n.saturating_add(u64::from(max).saturating_mul(k.into()))
-        })
+            u64::from(max).saturating_mul(k)
+        };
+        let all = self.per_dim.iter().fold(u64::from(self.constant), |n, &(d, k)| {
+            n.saturating_add(alone(d, k.into()))
+        });
+        // `past` and `tokens` share a bound: the more of the one, the less of the other.
+        let joint = dims
+            .iter()
+            .enumerate()
+            .find_map(|(past, d)| Some((past as u16, d.before?, d.max)));
+        let Some((past, tokens, max)) = joint else { return all };
+        let coefficient = |dim: u16| {
+            let own = self.per_dim.iter().filter(|(d, _)| *d == dim);
+            own.fold(0u64, |sum, &(_, k)| sum.saturating_add(k.into()))
+        };
+        let (of_past, of_tokens) = (coefficient(past), coefficient(tokens));
+        let apart = alone(past, of_past).saturating_add(alone(tokens, of_tokens));
+        let most_tokens = dims.get(tokens as usize).map_or(0, |d| d.max.min(max));
+        let tokens = if of_tokens > of_past { most_tokens } else { 0 };
+        let together = of_tokens
+            .saturating_mul(tokens.into())
+            .saturating_add(of_past.saturating_mul((max - tokens).into()));
+        // Where sums have saturated, so has the result.
+        if all == u64::MAX {
+            all
+        } else {
+            all - apart + together.min(apart)
+        }
+    }
+
+    /// The sum of two lengths, saturating.
+    pub fn plus(&self, other: &Self) -> Self {
+        Self {
+            constant: self.constant.saturating_add(other.constant),
+            per_dim: self.per_dim.iter().chain(&other.per_dim).copied().collect(),
+        }
+    }
+
+    /// The same, dimensions ascending.
+    pub fn sorted(mut self) -> Self {
+        self.per_dim.sort_unstable();
+        self
+    }
+
+    /// Whether the length depends on a run-time dimension.
+    pub fn depends_on(&self, dim: u16) -> bool {
+        self.per_dim.iter().any(|&(d, _)| d == dim)
     }
 
     /// The length at given dimensions; `None` when a dimension is missing or the length passes 2^31.

@@ -1,18 +1,21 @@
 //! A circuit family at given run-time dimensions: concrete shapes and the layout of everything that is committed.
 //!
 //! Three flat spaces are laid out here, alike for prover and verifier:
-//! - **witness**: the committed cells of all segments, those with a table first;
+//! - **cells** of each committed tree: of the witness (the committed cells of all segments, those with a table first), and
+//!   in a chain those that this link and each earlier one append to segments that grow;
 //! - **leaves** of the LogUp fraction tree: the looked-up witness cells at their own positions, then the virtual
-//!   sites, then the used tables (one leaf per key);
+//!   sites and the cells of the other trees, then the used tables (one leaf per key);
 //! - **channels**: what is committed per table after the claims are known: a multiplicity vector (for sites checked
 //!   cell by cell), and for each column that is read a pushforward vector of extension elements.
 
 use alloc::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     string::String,
     vec::Vec,
 };
 
+use crate::chain::{self, CellTree, MAX_LINKS};
 use crate::{BlockLayout, Circuit, Entry, Equation, Len, Operand, SiteRef, Source, Table, bits_for};
 
 /// Why a circuit cannot be instantiated.
@@ -38,6 +41,30 @@ pub enum InstanceError {
         value: u32,
         /// Its declared maximum.
         max: u32,
+    },
+    /// `past` and `tokens` together are beyond the maximum for which bounds are proved.
+    #[error("{past} earlier and {tokens} new {name} are more than the {max} that the circuit allows")]
+    Context {
+        /// The dimension of what is appended.
+        name: String,
+        /// Appended by earlier links.
+        past: u32,
+        /// Appended by this one.
+        tokens: u32,
+        /// The most of both.
+        max: u32,
+    },
+    /// The lengths of the earlier links do not add up to `past`.
+    #[error(
+        "{links} earlier links of a chain with {sum} indices in all do not make a past of {past} (at most {MAX_LINKS} links, none of them empty)"
+    )]
+    Links {
+        /// Number of links.
+        links: usize,
+        /// Sum of their lengths.
+        sum: u64,
+        /// The dimension.
+        past: u32,
     },
     /// A tensor is empty or too large.
     #[error("'{name}' has an empty axis or more than 2^28 cells at these dimensions")]
@@ -85,6 +112,15 @@ pub struct SiteShape {
     pub layout: BlockLayout,
 }
 
+/// A committed vector of cells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CellVector {
+    /// Which.
+    pub tree: CellTree,
+    /// Its length, gaps included.
+    pub cells: usize,
+}
+
 /// A family at given dimensions.
 #[derive(Debug, Clone)]
 pub struct Instance<'c> {
@@ -92,18 +128,22 @@ pub struct Instance<'c> {
     pub circuit: &'c Circuit,
     /// Index of the entry.
     pub entry_index: usize,
-    /// The entry.
-    pub entry: &'c Entry,
+    /// The entry, as this link of a chain sees it.
+    pub entry: Cow<'c, Entry>,
     /// Values of the run-time dimensions.
     pub dims: Vec<u32>,
+    /// Lengths of the earlier links of the chain.
+    pub links: Vec<u32>,
     /// Shapes of the inputs.
     pub inputs: Vec<Vec<usize>>,
     /// Shapes of the outputs.
     pub outputs: Vec<Vec<usize>>,
-    /// Witness layout of each segment.
+    /// Layout of each segment in its vector.
     pub segments: Vec<BlockLayout>,
-    /// Length of the witness, gaps included.
-    pub cells: usize,
+    /// Per segment, the number of its vector.
+    pub vector_of: Vec<usize>,
+    /// The vectors of cells that are committed, those without cells left out: witness, appended, earlier links.
+    pub vectors: Vec<CellVector>,
     /// All lookups: segments with a table, then virtual sites.
     pub sites: Vec<SiteShape>,
     /// Used tables with their leaf offset, largest first.
@@ -167,8 +207,15 @@ fn columns_read(entry: &Entry) -> BTreeSet<(SiteRef, u8)> {
 }
 
 impl Circuit {
-    /// The family at dimensions `dims`.
+    /// The family at dimensions `dims`; where there is a cache, what is there already is the work of one link.
     pub fn instantiate(&self, entry: usize, dims: &[u32]) -> Result<Instance<'_>, InstanceError> {
+        let past = self.chain_dims().and_then(|d| dims.get(usize::from(d.past)).copied());
+        let links: Vec<u32> = past.filter(|&n| n > 0).into_iter().collect();
+        self.instantiate_link(entry, dims, &links)
+    }
+
+    /// The family at dimensions `dims`, as the link of a chain that follows links of the lengths `links`.
+    pub fn instantiate_link(&self, entry: usize, dims: &[u32], links: &[u32]) -> Result<Instance<'_>, InstanceError> {
         let entry_index = entry;
         let entry = self.entries.get(entry).ok_or(InstanceError::Entry(entry))?;
         if dims.len() != self.dims.len() {
@@ -178,7 +225,7 @@ impl Circuit {
             });
         }
         for (d, &value) in self.dims.iter().zip(dims) {
-            if value == 0 || value > d.max {
+            if (value == 0 && d.before.is_none()) || value > d.max {
                 return Err(InstanceError::DimRange {
                     name: d.name.clone(),
                     value,
@@ -186,6 +233,8 @@ impl Circuit {
                 });
             }
         }
+        self.check_links(dims, links)?;
+        let chain::AtLink { entry, trees } = chain::at(self, entry, dims, links)?;
         let inputs = entry
             .inputs
             .iter()
@@ -206,30 +255,14 @@ impl Circuit {
             }
         }
 
-        // Witness: segments with a table first, so that their positions are also their leaves.
-        let mut segments = Vec::with_capacity(entry.segments.len());
-        for s in &entry.segments {
-            segments.push(BlockLayout::new(shape(&s.name, &s.axes, dims)?));
-        }
-        let mut end = 0;
-        let mut looked_up = 0;
-        for with_table in [true, false] {
-            let ids: Vec<usize> = (0..segments.len())
-                .filter(|&i| entry.segments[i].table.is_some() == with_table)
-                .collect();
-            let mut part: Vec<BlockLayout> = ids.iter().map(|&i| segments[i].clone()).collect();
-            let start = align(end, largest_block(&part));
-            end = BlockLayout::place(&mut part, start)
-                .filter(|&end| end <= MAX_CELLS)
-                .ok_or_else(|| too_large("the witness"))?;
-            ids.into_iter().zip(part).for_each(|(i, l)| segments[i] = l);
-            if with_table {
-                looked_up = end;
-            }
-        }
-        let cells = end;
+        let CellSpace {
+            segments,
+            vector_of,
+            vectors,
+            looked_up,
+        } = CellSpace::new(&entry, &trees, dims)?;
 
-        // Leaves: looked-up cells, virtual sites, tables.
+        // Leaves: looked-up cells of the witness, lookups with leaves of their own, tables.
         let mut sites: Vec<SiteShape> = entry
             .segments
             .iter()
@@ -244,23 +277,32 @@ impl Circuit {
                 })
             })
             .collect();
-        let mut virtuals = Vec::with_capacity(entry.sites.len());
-        for s in &entry.sites {
-            virtuals.push(BlockLayout::new(shape(&s.name, &s.axes, dims)?));
-        }
-        let start = if virtuals.is_empty() {
-            looked_up
-        } else {
-            align(looked_up, largest_block(&virtuals))
-        };
-        let mut at = BlockLayout::place(&mut virtuals, start).ok_or_else(|| too_large("the lookups"))?;
-        for (i, (s, layout)) in entry.sites.iter().zip(virtuals).enumerate() {
+        for (i, s) in entry.sites.iter().enumerate() {
             sites.push(SiteShape {
                 site: SiteRef::Virtual(i as u16),
                 table: s.table,
                 ranged: s.ranged,
-                layout,
+                layout: BlockLayout::new(shape(&s.name, &s.axes, dims)?),
             });
+        }
+        let own_leaves = |s: &SiteShape| match s.site {
+            SiteRef::Segment(id) => trees[usize::from(id)] != CellTree::Witness,
+            SiteRef::Virtual(_) => true,
+        };
+        let (behind, mut placed): (Vec<usize>, Vec<BlockLayout>) = sites
+            .iter()
+            .enumerate()
+            .filter(|(_, s)| own_leaves(s))
+            .map(|(i, s)| (i, s.layout.clone()))
+            .unzip();
+        let start = if placed.is_empty() {
+            looked_up
+        } else {
+            align(looked_up, largest_block(&placed))
+        };
+        let mut at = BlockLayout::place(&mut placed, start).ok_or_else(|| too_large("the lookups"))?;
+        for (i, layout) in behind.into_iter().zip(placed) {
+            sites[i].layout = layout;
         }
         let used: BTreeSet<u16> = sites.iter().map(|s| s.table).collect();
         let mut used: Vec<u16> = used.into_iter().collect();
@@ -277,7 +319,7 @@ impl Circuit {
         // Channels, in the order of the tables (largest first), so that every vector is aligned.
         let table_of: BTreeMap<SiteRef, u16> = sites.iter().map(|s| (s.site, s.table)).collect();
         let counted: BTreeSet<u16> = sites.iter().filter(|s| s.ranged).map(|s| s.table).collect();
-        let read: BTreeSet<(u16, u8)> = columns_read(entry)
+        let read: BTreeSet<(u16, u8)> = columns_read(&entry)
             .into_iter()
             .filter_map(|(site, column)| Some((*table_of.get(&site)?, column)))
             .collect();
@@ -323,10 +365,12 @@ impl Circuit {
             entry_index,
             entry,
             dims: dims.to_vec(),
+            links: links.to_vec(),
             inputs,
             outputs,
             segments,
-            cells,
+            vector_of,
+            vectors,
             sites,
             tables,
             leaves: at,
@@ -339,7 +383,102 @@ impl Circuit {
     }
 }
 
+/// Where the cells of all segments lie.
+struct CellSpace {
+    segments: Vec<BlockLayout>,
+    vector_of: Vec<usize>,
+    vectors: Vec<CellVector>,
+    /// The end of the witness' cells that are looked up.
+    looked_up: usize,
+}
+
+impl CellSpace {
+    /// Segments with a table come first, so that in the witness their positions are also their leaves.
+    fn new(entry: &Entry, trees: &[CellTree], dims: &[u32]) -> Result<Self, InstanceError> {
+        let mut segments = Vec::with_capacity(entry.segments.len());
+        for s in &entry.segments {
+            segments.push(BlockLayout::new(shape(&s.name, &s.axes, dims)?));
+        }
+        let mut vector_of = alloc::vec![0; segments.len()];
+        let mut vectors = Vec::new();
+        let (mut total, mut looked_up) = (0usize, 0);
+        let distinct: BTreeSet<CellTree> = trees.iter().copied().collect();
+        for tree in distinct {
+            let mut end = 0;
+            for with_table in [true, false] {
+                let ids: Vec<usize> = (0..segments.len())
+                    .filter(|&i| trees[i] == tree && entry.segments[i].table.is_some() == with_table)
+                    .collect();
+                let mut part: Vec<BlockLayout> = ids.iter().map(|&i| segments[i].clone()).collect();
+                let start = align(end, largest_block(&part));
+                end = BlockLayout::place(&mut part, start)
+                    .filter(|&end| end <= MAX_CELLS)
+                    .ok_or_else(|| too_large("the witness"))?;
+                for (i, l) in ids.into_iter().zip(part) {
+                    segments[i] = l;
+                    vector_of[i] = vectors.len();
+                }
+                if with_table && tree == CellTree::Witness {
+                    looked_up = end;
+                }
+            }
+            total = total.saturating_add(end);
+            vectors.push(CellVector { tree, cells: end });
+        }
+        if total > MAX_CELLS {
+            return Err(too_large("the witness"));
+        }
+        Ok(Self {
+            segments,
+            vector_of,
+            vectors,
+            looked_up,
+        })
+    }
+}
+
+impl Circuit {
+    /// Checks the lengths of earlier links against the dimensions.
+    fn check_links(&self, dims: &[u32], links: &[u32]) -> Result<(), InstanceError> {
+        let sum = links.iter().fold(0u64, |sum, &n| sum + u64::from(n));
+        let chain = self.chain_dims();
+        let past = chain.map_or(0, |d| dims[usize::from(d.past)]);
+        if sum != u64::from(past) || links.contains(&0) || links.len() > MAX_LINKS {
+            let links = links.len();
+            return Err(InstanceError::Links { links, sum, past });
+        }
+        if let Some(d) = chain {
+            let (tokens, max) = (dims[usize::from(d.tokens)], self.dims[usize::from(d.past)].max);
+            if past.saturating_add(tokens) > max {
+                return Err(InstanceError::Context {
+                    name: self.dims[usize::from(d.tokens)].name.clone(),
+                    past,
+                    tokens,
+                    max,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<'c> Instance<'c> {
+    /// Committed cells of all vectors, gaps included.
+    pub fn cells(&self) -> usize {
+        self.vectors.iter().map(|v| v.cells).sum()
+    }
+
+    /// Cells of one vector; 0 where the entry has none.
+    pub fn cells_of(&self, tree: CellTree) -> usize {
+        self.vectors.iter().find(|v| v.tree == tree).map_or(0, |v| v.cells)
+    }
+
+    /// The segments of one vector, ascending.
+    pub fn segments_of(&self, tree: CellTree) -> impl Iterator<Item = usize> + '_ {
+        let vector = self.vectors.iter().position(|v| v.tree == tree);
+        (0..self.segments.len()).filter(move |&i| Some(self.vector_of[i]) == vector)
+    }
+
     /// Concrete lengths of axes (which instantiation has checked).
     pub fn lens(&self, axes: &[Len]) -> Vec<usize> {
         axes.iter().map(|l| l.at(&self.dims).unwrap_or(0)).collect()
@@ -357,7 +496,7 @@ impl<'c> Instance<'c> {
 
     /// The site's shape in the leaf space.
     pub fn site(&self, site: SiteRef) -> Option<&SiteShape> {
-        // Segments come first, then virtual sites, each ascending.
+        // Segments come first, then virtual sites, each ascending, whatever the order of their leaves.
         let at = self.sites.binary_search_by_key(&site, |s| s.site).ok()?;
         self.sites.get(at)
     }

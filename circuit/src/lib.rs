@@ -15,6 +15,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod access;
+pub mod chain;
 pub mod check;
 mod circuit;
 mod cost;
@@ -26,11 +27,12 @@ pub mod setup;
 mod table;
 
 pub use access::{Access, AxisMap, Gate};
+pub use chain::{CellTree, ChainDims};
 pub use circuit::{
     Causal, Circuit, Constant, Entry, Equation, FormSource, FormTerm, InputKind, Label, Left, Operand, Outer, Product,
     PublicInput, PublicOutput, Read, Reads, Segment, SiteRef, Source, Step, VirtualSite, Weight,
 };
 pub use dims::{Len, RuntimeDim};
-pub use instance::{Channel, ChannelKind, Instance, InstanceError, SiteShape, WeightLayout};
+pub use instance::{CellVector, Channel, ChannelKind, Instance, InstanceError, SiteShape, WeightLayout};
 pub use layout::{BlockLayout, bits_for};
 pub use table::Table;

@@ -95,6 +95,7 @@ impl SetupCircuit {
                 .collect();
             let table = widths.iter().position(|&b| b == w.bits).map(|t| t as u16);
             segments.push(Segment {
+                grows: None,
                 name: w.name.clone(),
                 axes: axes.clone(),
                 table,
@@ -236,6 +237,6 @@ mod tests {
         for (segment, columns) in instance.segments.iter().zip(&layout.columns) {
             assert_eq!(*segment, cell_layout(columns, layout.row_bits));
         }
-        assert_eq!(instance.cells, layout.used_columns << layout.row_bits);
+        assert_eq!(instance.cells(), layout.used_columns << layout.row_bits);
     }
 }

@@ -72,11 +72,7 @@ pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<C
         (tree.rows as u64) * (1u64 << tree.log_cols) * 4 * (1 + (1u64 << tree.log_inv_rate))
             + (64u64 << (tree.log_cols + tree.log_inv_rate))
     };
-    let witness: u64 = [schedule.witness, schedule.channels]
-        .iter()
-        .flatten()
-        .map(blow_up)
-        .sum();
+    let witness: u64 = schedule.cells.iter().chain(&schedule.channels).map(blow_up).sum();
     let memory_bytes =
         BASE_BYTES + witness + leaves * BYTES_PER_LEAF + cells * BYTES_PER_CELL + weights * BYTES_PER_WEIGHT;
     let setup_memory_bytes = match &schedule.weights_tree {

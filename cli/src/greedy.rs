@@ -1,12 +1,12 @@
 //! Greedy decoding in the integers of the circuit.
 //!
-//! Every token executes the whole sequence again: there is no cache of keys and values, so that what is computed is what one
-//! proof over the sequence proves.
+//! Where the model keeps keys and values, each token executes one position, with the cache of those before it; else each
+//! executes the whole sequence again.
 
 use std::path::Path;
 
 use mlc_import::checkpoint;
-use mlc_runtime::exec::execute;
+use mlc_runtime::exec::{Appended, execute_after};
 use mlc_runtime::weights::IntWeights;
 use mlc_verifier::generation::{LanguageEntry, argmax};
 use serde_json::Value;
@@ -38,8 +38,9 @@ impl Greedy<'_> {
     ) -> Result<Vec<u32>, CliError> {
         let _span = tracing::info_span!("generate").entered();
         let mut ids = prompt.to_vec();
+        let mut cache = Cache::default();
         for _ in 0..most {
-            let next = self.next(&ids)?;
+            let next = self.next(&ids, &mut cache)?;
             ids.push(next);
             seen(&ids)?;
             if self.ends.contains(&next) {
@@ -50,16 +51,35 @@ impl Greedy<'_> {
     }
 
     /// The position of the greatest of the last logits.
-    fn next(&self, ids: &[u32]) -> Result<u32, CliError> {
-        let bound = self.prompts.bind_tokens(ids)?;
+    fn next(&self, ids: &[u32], cache: &mut Cache) -> Result<u32, CliError> {
         let circuit = &self.compiled.circuit;
-        let instance = circuit.instantiate(self.compiled.entry, &bound.dims_of(circuit))?;
-        let inputs = bound.integers(instance.entry)?;
-        let execution = execute(&instance, self.weights, &inputs).map_err(CliError::refused)?;
+        let entry = self.compiled.entry;
+        let new = &ids[cache.read..];
+        let bound = self.prompts.bind_tokens(new)?;
+        let links: Vec<u32> = cache.earlier.iter().map(|a| a.len).collect();
+        let dims = circuit.dims_after(&bound.dims_of(circuit), &links);
+        let instance = circuit.instantiate_link(entry, &dims, &links)?;
+        let inputs = bound.integers(&instance.entry)?;
+        let execution = execute_after(&instance, self.weights, &inputs, &cache.earlier).map_err(CliError::refused)?;
+        if let Some(appended) = execution.appended(&instance) {
+            // One piece, so that the next token reads one, whatever came before.
+            cache.earlier.push(appended);
+            let joined = Appended::joined(circuit, entry, &dims, &cache.earlier);
+            let joined = joined.ok_or_else(|| CliError::refused("the cache has no plain form"))?;
+            (cache.earlier, cache.read) = (vec![joined], ids.len());
+        }
         let logits = execution.outputs.first().map_or(&[][..], Vec::as_slice);
         argmax(&logits[logits.len().saturating_sub(self.entry.vocab)..])
             .ok_or_else(|| CliError::refused("the model has no logits"))
     }
+}
+
+/// Keys and values of the tokens that have been read.
+#[derive(Default)]
+struct Cache {
+    earlier: Vec<Appended>,
+    /// How many.
+    read: usize,
 }
 
 /// The tokens that end a text: `eos_token_id` of the config.json in `root`, where there is one.

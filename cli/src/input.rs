@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub(crate) use bind::{Axis, Declared, bind, chunks};
-use mlc_circuit::{Circuit, Entry, FormSource};
+use mlc_circuit::{Circuit, Entry, FormSource, RuntimeDim};
 use mlc_ir::{Data, Elem, Inputs, Module, TensorF32};
 use mlc_runtime::inputs::{self, Format, InputFile};
 use mlc_runtime::weights::TensorError;
@@ -106,10 +106,13 @@ impl Bound {
 
     /// The dimensions in the order of a circuit.
     pub(crate) fn dims_of(&self, circuit: &Circuit) -> Vec<u32> {
-        let value = |name: &str| self.dims.get(name).copied().unwrap_or(1);
+        // What no input says: nothing is in states yet, and of anything else there is one.
+        let value = |d: &RuntimeDim| {
+            let unsaid = i64::from(d.before.is_none());
+            self.dims.get(&d.name).copied().unwrap_or(unsaid)
+        };
         let dims = circuit.dims.iter();
-        dims.map(|d| u32::try_from(value(&d.name)).unwrap_or(u32::MAX))
-            .collect()
+        dims.map(|d| u32::try_from(value(d)).unwrap_or(u32::MAX)).collect()
     }
 
     /// The integers of the statement. Models say what a mask keeps, circuits count what it hides.

@@ -7,7 +7,7 @@
 use mlc_circuit::{Circuit, InputKind};
 use mlc_verifier::key::{LoadedKey, hex};
 use mlc_verifier::proof_file::{ProofFile, VERSION as PROOF_VERSION};
-use mlc_verifier::statement::Statement;
+use mlc_verifier::statement::{Cache, Piece, Statement};
 use mlc_verifier::transcript::{Hash, Kind, Message};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -28,13 +28,18 @@ pub(crate) fn to_json(file: &ProofFile) -> Map<String, Value> {
         dims,
         inputs,
         outputs,
+        cache,
     } = &file.statement;
+    let cache = cache.as_ref().map(|c| {
+        let piece = |p: &Piece| json!({ "len": p.len, "root": hex(&p.root) });
+        json!({ "read": c.read.iter().map(piece).collect::<Vec<_>>(), "appended": hex(&c.appended) })
+    });
     let value = json!({
         "format": FORMAT,
         "version": VERSION,
         "proof_version": PROOF_VERSION,
         "key": hex(&file.key),
-        "statement": { "entry": entry, "dims": dims, "inputs": inputs, "outputs": outputs },
+        "statement": { "entry": entry, "dims": dims, "inputs": inputs, "outputs": outputs, "cache": cache },
         "proof": hex_bytes(&file.proof),
     });
     match value {
@@ -132,6 +137,21 @@ struct StoredStatement {
     dims: Vec<u32>,
     inputs: Vec<Vec<i32>>,
     outputs: Vec<Vec<i32>>,
+    cache: Option<StoredCache>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredCache {
+    read: Vec<StoredPiece>,
+    appended: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredPiece {
+    len: u32,
+    root: String,
 }
 
 /// The proof file of a JSON form.
@@ -152,16 +172,28 @@ pub(crate) fn from_json(bytes: &[u8]) -> Result<ProofFile, String> {
             stored.proof_version
         ));
     }
-    let key: Hash = unhex(&stored.key)
-        .and_then(|k| k.try_into().ok())
-        .ok_or("`key` is not 64 hexadecimal digits")?;
+    let key = hash("key", &stored.key)?;
     let proof = unhex(&stored.proof).ok_or("`proof` is not an even number of lower-case hexadecimal digits")?;
     let StoredStatement {
         entry,
         dims,
         inputs,
         outputs,
+        cache,
     } = stored.statement;
+    let cache = match cache {
+        None => None,
+        Some(c) => {
+            let read = c.read.iter().map(|p| {
+                let root = hash("root", &p.root)?;
+                Ok(Piece { len: p.len, root })
+            });
+            Some(Cache {
+                read: read.collect::<Result<_, String>>()?,
+                appended: hash("appended", &c.appended)?,
+            })
+        }
+    };
     Ok(ProofFile {
         key,
         statement: Statement {
@@ -169,9 +201,16 @@ pub(crate) fn from_json(bytes: &[u8]) -> Result<ProofFile, String> {
             dims,
             inputs,
             outputs,
+            cache,
         },
         proof,
     })
+}
+
+/// A hash of hexadecimal digits, under the name of its field.
+fn hash(field: &str, text: &str) -> Result<Hash, String> {
+    let bytes = unhex(text).and_then(|k| k.try_into().ok());
+    bytes.ok_or_else(|| format!("`{field}` is not 64 hexadecimal digits"))
 }
 
 /// Bytes of lower-case hexadecimal digits.
@@ -200,6 +239,13 @@ mod tests {
                 dims: vec![2],
                 inputs: vec![vec![], vec![i32::MIN, -1, i32::MAX]],
                 outputs: vec![vec![7]],
+                cache: Some(Cache {
+                    read: vec![Piece {
+                        len: 3,
+                        root: [0xa0; 32],
+                    }],
+                    appended: [9; 32],
+                }),
             },
             proof: (0..=255).collect(),
         }

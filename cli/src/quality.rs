@@ -106,7 +106,7 @@ impl Search<'_> {
         for (bound, real) in self.samples.iter().zip(&self.real) {
             let dims = bound.dims_of(circuit);
             let instance = circuit.instantiate(entry, &dims)?;
-            let inputs = bound.integers(instance.entry)?;
+            let inputs = bound.integers(&instance.entry)?;
             let Ok(execution) = execute(&instance, &weights, &inputs) else {
                 return Ok(None);
             };

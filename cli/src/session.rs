@@ -1,8 +1,12 @@
 //! One proof with its report: what `prove` and `bench` share.
 
+use std::time::Instant;
+
 use mlc_runtime::backend::cpu::Cpu;
-use mlc_runtime::prove::{Proved, prove};
+use mlc_runtime::prove::{Chain, Proved, prove, prove_link};
 use mlc_runtime::setup::ProvingKey;
+use mlc_verifier::chain::{ChainFile, Link, joined};
+use mlc_verifier::statement::Statement;
 
 use crate::error::CliError;
 use crate::input::Bound;
@@ -12,6 +16,25 @@ use crate::pipeline::Compiled;
 use crate::progress::Progress;
 use crate::project::Manifest;
 use crate::report::{Report, peak_rss_bytes};
+
+/// A proved chain.
+pub(crate) struct ProvedChain {
+    /// As of one proof: times and sizes are sums, the outputs those of all links.
+    pub(crate) report: Report,
+    /// What each link cost.
+    pub(crate) links: Vec<LinkCost>,
+    pub(crate) file: ChainFile,
+    /// What the verified chain says as a whole.
+    pub(crate) statement: Statement,
+}
+
+/// What one link of a chain cost.
+pub(crate) struct LinkCost {
+    pub(crate) tokens: u32,
+    pub(crate) prove_s: f64,
+    pub(crate) verify_s: f64,
+    pub(crate) proof_bytes: u64,
+}
 
 /// What a proof is made of.
 pub(crate) struct Session<'a> {
@@ -68,5 +91,78 @@ impl Session<'_> {
             agreement,
         };
         Ok((report, proof))
+    }
+
+    /// Proves `whole` as the links of a chain, the inputs of which are `parts`, and verifies the chain. What is reported comes
+    /// from the verified statements.
+    pub(crate) fn prove_chain(
+        &self,
+        progress: &Progress,
+        whole: &Bound,
+        parts: &[Bound],
+    ) -> Result<ProvedChain, CliError> {
+        let circuit = &self.key.loaded.circuit;
+        let entry = self.compiled.entry;
+        let mut chain = Chain::default();
+        let (mut links, mut costs) = (Vec::new(), Vec::new());
+        let (mut execute_s, mut cells, mut lookups) = (0.0, 0, 0);
+        for part in parts {
+            let dims = part.dims_of(circuit);
+            let integers = part.integers(&circuit.entries[entry])?;
+            let (proved, _) = progress.stage("prove", || {
+                prove_link(&Cpu, self.key, entry, &dims, &integers, &mut chain)
+            });
+            let proved = proved.map_err(CliError::refused)?;
+            execute_s += proved.execute.as_secs_f64();
+            cells += proved.committed_cells as u64;
+            lookups += proved.lookups as u64;
+            costs.push(LinkCost {
+                tokens: chain.appended().last().map_or(0, |a| a.len),
+                prove_s: proved.prove.as_secs_f64(),
+                verify_s: proved.verify.as_secs_f64(),
+                proof_bytes: proved.file.proof.len() as u64,
+            });
+            links.push(Link {
+                statement: proved.file.statement,
+                proof: proved.file.proof,
+            });
+        }
+        let peak_rss_bytes = peak_rss_bytes();
+        let file = ChainFile {
+            key: self.key.loaded.fingerprint,
+            links,
+        };
+        let start = Instant::now();
+        let security_bits = self.key.loaded.verify_chain(&file).map_err(CliError::refused)?;
+        let verify_s = start.elapsed().as_secs_f64();
+        let statements: Vec<&Statement> = file.links.iter().map(|l| &l.statement).collect();
+        let statement = joined(circuit, &statements)
+            .ok_or_else(|| CliError::refused("the links of the chain do not make one sequence"))?;
+        let outputs = outputs(circuit, entry, &statement.dims, &statement.outputs, Some(self.manifest));
+        let (real, _) = progress.stage("compare with f32", || {
+            let inputs = whole.for_interpreter(&self.model.module, &self.model.entry);
+            mlc_ir::run(&self.model.module, &self.model.entry, &self.model.weights, &inputs)
+        });
+        let agreement = agreement(&outputs, &real.map_err(CliError::refused)?);
+        let report = Report {
+            outputs,
+            compile_s: self.compile_s,
+            setup_s: self.setup_s,
+            execute_s,
+            prove_s: costs.iter().map(|l| l.prove_s).sum(),
+            verify_s,
+            proof_bytes: file.encode().len() as u64,
+            peak_rss_bytes,
+            committed_cells: cells,
+            lookups,
+            security_bits,
+            agreement,
+        };
+        Ok(ProvedChain {
+            report,
+            links: costs,
+            file,
+            statement,
+        })
     }
 }

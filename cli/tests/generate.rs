@@ -1,4 +1,4 @@
-//! Greedy generation from tiny random language models: made, proved with one proof, and verified against prompts.
+//! Greedy generation from tiny random language models: made, proved as a chain of segments, and verified against prompts.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -6,6 +6,8 @@ mod common;
 use std::path::Path;
 
 use common::{family, mlc_in};
+use mlc_verifier::chain::ChainFile;
+use mlc_verifier::proof_file::ProofFile;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -240,4 +242,130 @@ fn what_cannot_be_generated_is_refused() {
     // A sentence encoder has no logits.
     let dir = model("bert");
     generate(dir.path(), "2", &[]).with(1).says("none of a language model");
+}
+
+/// However a text is cut, it is the same text, and its chain verifies; a chain that was tampered with does not.
+#[test]
+fn a_text_is_proved_in_segments() {
+    for name in ["llama", "gpt2", "qwen2", "qwen3"] {
+        let dir = model(name);
+        let root = dir.path();
+        let mut texts = Vec::new();
+        for (segment, tokens) in [
+            ("1", &[3, 1, 1, 1, 1, 1][..]),
+            ("2", &[3, 2, 2, 1]),
+            ("5", &[3, 5]),
+            ("32", &[3, 5]),
+        ] {
+            let args = [
+                "--prove",
+                "--segment",
+                segment,
+                "-o",
+                "p.proof",
+                "--output-format",
+                "json",
+            ];
+            let report = generate(root, "6", &args).with(0).json();
+            let proved: Vec<u64> = (report["segments"].as_array().unwrap().iter())
+                .map(|s| s["tokens"].as_u64().unwrap())
+                .collect();
+            assert_eq!(proved, tokens, "{name}, segments of {segment}");
+            let verify = [
+                "verify",
+                ".",
+                "--proof",
+                "p.proof",
+                "--prompt",
+                PROMPT,
+                "--output-format",
+                "json",
+            ];
+            let verified = mlc_in(root, &verify).with(0).json();
+            assert_eq!(verified["segments"], tokens.len());
+            assert_eq!(ids(&verified), ids(&report));
+            texts.push(ids(&report));
+        }
+        assert!(texts.windows(2).all(|w| w[0] == w[1]), "{name}: {texts:?}");
+
+        // The whole is what `run` says of all tokens at once.
+        let all = [&PROMPT_IDS[..], &texts[0]].concat();
+        write_ids(root, "all.json", &all[..all.len() - 1]);
+        let verify = ["verify", ".", "--proof", "p.proof", "--input", "all.json"];
+        mlc_in(root, &verify)
+            .with(0)
+            .out
+            .contains("segments   2")
+            .then_some(())
+            .unwrap();
+        let run = ["run", ".", "--input", "all.json", "--output-format", "json"];
+        let logits = mlc_in(root, &run).with(0).json()["output"].clone();
+        std::fs::write(root.join("logits.json"), logits.to_string()).unwrap();
+        mlc_in(root, &["verify", ".", "--proof", "p.proof", "--output", "logits.json"]).with(0);
+        write_ids(root, "all.json", &all[..all.len() - 2]);
+        mlc_in(root, &verify).with(1).says("run-time dimensions");
+    }
+}
+
+#[test]
+fn segments_of_several_chains_are_no_chain() {
+    let dir = model("llama");
+    let root = dir.path();
+    let chain = |prompt: &str, file: &str| {
+        let args = [
+            "generate",
+            ".",
+            "--prompt",
+            prompt,
+            "--tokens",
+            "4",
+            "--prove",
+            "--segment",
+            "2",
+            "-o",
+            file,
+        ];
+        mlc_in(root, &args).with(0);
+        ChainFile::decode(&std::fs::read(root.join(file)).unwrap()).unwrap()
+    };
+    let (one, other) = (chain(PROMPT, "one.proof"), chain("w1 w2 w3", "other.proof"));
+    let refused = |change: &dyn Fn(&mut ChainFile), says: &str| {
+        let mut file = one.clone();
+        change(&mut file);
+        std::fs::write(root.join("bad.proof"), file.encode()).unwrap();
+        mlc_in(root, &["verify", ".", "--proof", "bad.proof"])
+            .with(1)
+            .says(says);
+    };
+    refused(&|f| f.links.swap(1, 2), "link 1 carries on another cache");
+    refused(
+        &|f| f.links[1] = other.links[1].clone(),
+        "link 1 carries on another cache",
+    );
+    refused(
+        &|f| f.links[0] = other.links[0].clone(),
+        "link 1 carries on another cache",
+    );
+    refused(&|f| drop(f.links.remove(0)), "link 0 carries on another cache");
+    refused(&|f| f.links[2].proof[100] ^= 1, "link 2: ");
+    refused(&|f| f.links[1].statement.inputs[0][0] ^= 1, "link 1: ");
+    refused(&|f| f.key[5] ^= 1, "this chain is for key");
+    // A file that is cut off, and a link as a proof of its own.
+    let bytes = one.encode();
+    std::fs::write(root.join("cut.proof"), &bytes[..bytes.len() / 2]).unwrap();
+    mlc_in(root, &["verify", ".", "--proof", "cut.proof"])
+        .with(2)
+        .says("corrupted");
+    let link = one.links[1].clone();
+    let alone = ProofFile {
+        key: one.key,
+        statement: link.statement,
+        proof: link.proof,
+    };
+    std::fs::write(root.join("link.proof"), alone.encode()).unwrap();
+    mlc_in(root, &["verify", ".", "--proof", "link.proof"])
+        .with(1)
+        .says("this is link 1 of a chain");
+    // A chain has no JSON form yet, and says so.
+    mlc_in(root, &["export", "--proof", "one.proof"]).with(2).says("chain");
 }

@@ -82,12 +82,15 @@ pub struct Entry {
 }
 
 /// Least and greatest value of a run-time dimension. Bounds of integers hold up to the greatest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DimRange {
     /// Least value, inclusive.
     pub min: u64,
     /// Greatest value, inclusive.
     pub max: u64,
+    /// For the length of what earlier runs have left in states: the dimension of what a run appends. The sum of both is
+    /// then at most `max`.
+    pub before: Option<String>,
 }
 
 /// Index and count of an enclosing repeat region: the weight, or state, is one tensor per iteration.
@@ -171,7 +174,20 @@ impl Module {
 
     /// Declares the run-time dimension `name` with its least and greatest value.
     pub fn declare_dim(&mut self, name: impl Into<String>, min: u64, max: u64) {
-        self.dims.insert(name.into(), DimRange { min, max });
+        let before = None;
+        self.dims.insert(name.into(), DimRange { min, max, before });
+    }
+
+    /// Declares the run-time dimension of what earlier runs have left in states, to be followed by one more, `tokens`: their
+    /// sum is at most `max`.
+    pub fn declare_past(&mut self, name: impl Into<String>, max: u64, tokens: &str) {
+        let before = Some(tokens.to_owned());
+        self.dims.insert(name.into(), DimRange { min: 0, max, before });
+    }
+
+    /// The greatest value of `dim` over the declared ranges; undeclared dimensions count as unbounded.
+    pub fn greatest(&self, dim: &crate::Dim) -> i128 {
+        crate::infer::extreme(self, dim, true)
     }
 }
 

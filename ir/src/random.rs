@@ -45,9 +45,11 @@ pub fn inputs(module: &Module, seed: u64) -> Inputs {
     let mut rng = Rng::new(seed ^ 0x5eed);
     let mut inputs = Inputs::default();
     for (name, range) in &module.dims {
+        // The first run: nothing is in states yet.
+        let max = if range.before.is_some() { range.min } else { range.max };
         inputs
             .dims
-            .insert(name.clone(), rng.within(range.min as i64, range.max as i64));
+            .insert(name.clone(), rng.within(range.min as i64, max as i64));
     }
     let Some(entry) = module.entries.get("main") else {
         return inputs;

@@ -8,9 +8,10 @@ use mlc_verifier::proof_file::{ProofFile, ProofFileError};
 use mlc_verifier::security::{Schedule, ScheduleError};
 
 use crate::backend::Backend;
-use crate::exec::{ExecError, Execution, execute};
+use crate::exec::{Appended, ExecError, Execution, execute_after};
 use crate::prover::channel::Honest;
-use crate::prover::inference::{self, CommittedWeights};
+use crate::prover::inference::{self, CommittedCache};
+use crate::prover::vector::CommittedVector;
 use crate::setup::ProvingKey;
 
 /// Why there is no proof.
@@ -53,7 +54,35 @@ pub struct Proved {
     pub security_bits: f64,
 }
 
-/// Executes `inputs` (one row-major integer tensor per input) at `dims`, proves the run and verifies the proof.
+/// The cache of a chain of proofs, as the prover carries it from link to link (docs/protocol/cache.md).
+pub struct Chain<B: Backend> {
+    appended: Vec<Appended>,
+    vectors: Vec<CommittedVector<B>>,
+}
+
+impl<B: Backend> Default for Chain<B> {
+    fn default() -> Self {
+        Self {
+            appended: Vec::new(),
+            vectors: Vec::new(),
+        }
+    }
+}
+
+impl<B: Backend> Chain<B> {
+    /// Lengths of the links so far.
+    pub fn links(&self) -> Vec<u32> {
+        self.appended.iter().map(|a| a.len).collect()
+    }
+
+    /// What the links so far have appended.
+    pub fn appended(&self) -> &[Appended] {
+        &self.appended
+    }
+}
+
+/// Executes `inputs` (one row-major integer tensor per input) at `dims`, proves the run and verifies the proof. Of a model
+/// with a cache, this is the first link of a chain.
 pub fn prove<B: Backend>(
     backend: &B,
     key: &ProvingKey<B>,
@@ -61,21 +90,36 @@ pub fn prove<B: Backend>(
     dims: &[u32],
     inputs: &[Vec<i32>],
 ) -> Result<Proved, ProveError> {
+    prove_link(backend, key, entry, dims, inputs, &mut Chain::default())
+}
+
+/// [`prove`] for the next link of a chain, which it becomes part of. Of the dimensions, that of the cache is the chain's.
+pub fn prove_link<B: Backend>(
+    backend: &B,
+    key: &ProvingKey<B>,
+    entry: usize,
+    dims: &[u32],
+    inputs: &[Vec<i32>],
+    chain: &mut Chain<B>,
+) -> Result<Proved, ProveError> {
     let start = Instant::now();
     let loaded = &key.loaded;
-    let instance = loaded.circuit.instantiate(entry, dims)?;
+    let links = chain.links();
+    let dims = loaded.circuit.dims_after(dims, &links);
+    let instance = loaded.circuit.instantiate_link(entry, &dims, &links)?;
     let schedule = Schedule::new(&instance, &loaded.params)?;
     let execution = {
         let _span = tracing::info_span!("execute").entered();
-        execute(&instance, &key.integers, inputs)?
+        execute_after(&instance, &key.integers, inputs, &chain.appended)?
     };
     let execute = start.elapsed();
-    let statement = inference::statement(&instance, inputs, &execution);
-    let weights = CommittedWeights {
-        integers: &key.integers,
-        cells: key.cells.as_ref(),
-        tree: key.tree(),
+    let appended = inference::commit_appended(backend, &instance, &schedule, &execution, &mut Honest);
+    let cache = CommittedCache {
+        appended: appended.as_ref(),
+        earlier: &chain.vectors,
     };
+    let statement = inference::statement(&instance, inputs, &execution, cache.statement(&instance));
+    let weights = key.committed();
     let proof = {
         let _span = tracing::info_span!("prove").entered();
         inference::prove(
@@ -84,6 +128,7 @@ pub fn prove<B: Backend>(
             &schedule,
             &loaded.digest,
             &weights,
+            &cache,
             &statement,
             &execution,
             &mut Honest,
@@ -100,16 +145,20 @@ pub fn prove<B: Backend>(
     let file = {
         let _span = tracing::info_span!("verify").entered();
         let file = ProofFile::decode(&bytes).map_err(ProveError::Encoding)?;
-        loaded.verify_file(&file).map_err(ProveError::SelfCheck)?;
+        // Also a later link, which by itself is no proof for others.
+        let verified = loaded.verify(&file.statement, &file.proof);
+        verified.map_err(|e| ProveError::SelfCheck(e.into()))?;
         file
     };
+    chain.appended.extend(execution.appended(&instance));
+    chain.vectors.extend(appended);
     Ok(Proved {
         file,
         execution,
         execute,
         prove,
         verify: start.elapsed(),
-        committed_cells: instance.cells + instance.channel_cells,
+        committed_cells: instance.cells() + instance.channel_cells,
         lookups: instance.lookups(),
         security_bits: schedule.total_bits(),
     })

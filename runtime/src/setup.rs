@@ -25,6 +25,7 @@ use mlc_verifier::transcript::Hash;
 use crate::backend::Backend;
 use crate::prover::channel::Honest;
 use crate::prover::commitment::{Committed, TreeStore, commit};
+use crate::prover::inference::CommittedWeights;
 use crate::prover::relations::weight_cells;
 use crate::prover::setup::{self, SetupProofError};
 use crate::weights::{IntWeights, WeightsError};
@@ -142,11 +143,20 @@ pub fn setup<B: Backend>(
 
 impl<B: Backend> ProvingKey<B> {
     /// The weights' tree.
-    pub(crate) fn tree(&self) -> Option<&dyn TreeStore> {
+    fn tree(&self) -> Option<&dyn TreeStore> {
         match (&self.tree, &self.committed) {
             (Some(t), _) => Some(t.as_ref()),
             (None, Some(c)) => Some(c),
             (None, None) => None,
+        }
+    }
+
+    /// The weights as a prover takes them.
+    pub fn committed(&self) -> CommittedWeights<'_, B> {
+        CommittedWeights {
+            integers: &self.integers,
+            cells: self.cells.as_ref(),
+            tree: self.tree(),
         }
     }
 

@@ -2,11 +2,11 @@
 
 use alloc::vec::Vec;
 
-use mlc_circuit::{Access, ChannelKind, Equation, FormSource, Instance, Left, SiteRef, bits_for};
+use mlc_circuit::{Access, ChannelKind, Equation, FormSource, FormTerm, Instance, Left, SiteRef, bits_for};
 use num_traits::{One, Zero};
 
 use crate::field::{QM31, dot, dot_integers, eq_index, eq_points, eq_table, m31, powers, qm31};
-use crate::functional::{self, AxisWeights, Weighting, joint_mass, mass, split_point};
+use crate::functional::{self, AxisWeights, Weighting, mass, shifted_joint_mass, split_point};
 use crate::relations::ReadClaim;
 
 /// The challenges of move 5 and the point where the fraction tree ended.
@@ -34,11 +34,15 @@ pub fn basis() -> [QM31; 4] {
     })
 }
 
-/// `Σ coefficient · cell(ρ)` of an equation's left side, as a functional of the witness, at `z`.
-pub fn left_cells(instance: &Instance<'_>, equation: &Equation, rho: &[QM31], z: &[QM31]) -> QM31 {
+/// `Σ coefficient · cell(ρ)` of an equation's left side, as a functional of the cells of one vector, at `z`.
+pub fn left_cells(instance: &Instance<'_>, vector: usize, equation: &Equation, rho: &[QM31], z: &[QM31]) -> QM31 {
     let Left::Cells(cells) = &equation.left else {
         return QM31::zero();
     };
+    let own = |s: u16| instance.vector_of[usize::from(s)] == vector;
+    if !cells.iter().any(|(_, s)| own(*s)) {
+        return QM31::zero();
+    }
     let out = instance.out(equation);
     let axes = split_point(rho, &out)
         .iter()
@@ -47,7 +51,8 @@ pub fn left_cells(instance: &Instance<'_>, equation: &Equation, rho: &[QM31], z:
         .collect();
     let weighting = Weighting::product(axes);
     let identity = Access::identity(out.len());
-    cells.iter().fold(QM31::zero(), |acc, (k, s)| {
+    let cells = cells.iter().filter(|(_, s)| own(*s));
+    cells.fold(QM31::zero(), |acc, (k, s)| {
         acc + functional::evaluate(&identity, &weighting, &instance.segments[*s as usize], z) * m31(*k)
     })
 }
@@ -81,17 +86,27 @@ pub fn mask_keys(instance: &Instance<'_>, inputs: &[Vec<i32>], zeta: &[QM31]) ->
     acc
 }
 
-/// The functional `Σ_leaves eq(ζ, leaf) · key(leaf)` of the witness, at `z`: keys of looked-up cells, and of virtual
-/// sites through the committed terms of their linear forms.
-pub fn keys(instance: &Instance<'_>, zeta: &[QM31], z: &[QM31]) -> QM31 {
+/// The functional `Σ_leaves eq(ζ, leaf) · key(leaf)` of the cells of one vector, at `z`: keys of looked-up cells, and of
+/// virtual sites through the committed terms of their linear forms.
+pub fn keys(instance: &Instance<'_>, vector: usize, zeta: &[QM31], z: &[QM31]) -> QM31 {
+    let own = |s: u16| instance.vector_of[usize::from(s)] == vector;
     let mut acc = QM31::zero();
     for s in &instance.sites {
         match s.site {
-            SiteRef::Segment(_) => acc += joint_mass(&s.layout, zeta, z),
+            SiteRef::Segment(id) if own(id) => {
+                acc += shifted_joint_mass((&s.layout, zeta), (&instance.segments[usize::from(id)], z));
+            }
+            SiteRef::Segment(_) => {}
             SiteRef::Virtual(v) => {
+                let index = &instance.entry.sites[v as usize].index;
+                if !index.iter().filter_map(FormTerm::segment).any(own) {
+                    continue;
+                }
                 let weighting = Weighting::layout(&s.layout, zeta);
-                for t in &instance.entry.sites[v as usize].index {
-                    let Some(segment) = t.segment() else { continue };
+                for t in index {
+                    let Some(segment) = t.segment().filter(|&s| own(s)) else {
+                        continue;
+                    };
                     let target = &instance.segments[segment as usize];
                     acc += functional::evaluate(&t.access, &weighting, target, z) * m31(t.coefficient.into());
                 }

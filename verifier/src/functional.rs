@@ -23,7 +23,7 @@ mod mass;
 
 pub use axis::{AxisWeights, for_each_entry, total};
 pub use evaluate::evaluate;
-pub use mass::{block_weight, joint_mass, mass, prefix_joint_mass, prefix_mass};
+pub use mass::{block_weight, joint_mass, mass, prefix_joint_mass, prefix_mass, shifted_joint_mass};
 
 /// Weights of all iteration axes. A clone shares them.
 #[derive(Debug, Clone)]
@@ -292,6 +292,7 @@ mod tests {
             let mut cells = vec![0usize];
             for (m, &n) in access.axes.iter().zip(shape) {
                 let ys: Vec<usize> = match m {
+                    AxisMap::From { .. } => Vec::new(),
                     AxisMap::Before { iter } => (0..x[*iter as usize].min(n)).collect(),
                     AxisMap::Affine { offset, parts } => {
                         let y = *offset as i64 + parts.iter().map(|p| x[p.0 as usize] as i64 * p.1 as i64).sum::<i64>();

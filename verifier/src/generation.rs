@@ -160,8 +160,9 @@ fn rows(axes: &[Len]) -> &[Len] {
     &axes[first..]
 }
 
-/// The greedy continuation of `prompt` that a statement holds: its tokens begin with the prompt, and every later one, and
-/// the last of the continuation, which is no token of the statement, is the one of the greatest logit before it.
+/// The greedy continuation of `prompt` that a statement holds (one that has been verified, or what a verified chain says as a
+/// whole, [`crate::chain::joined`]): its tokens begin with the prompt, and every later one, and the last of the continuation,
+/// which is no token of the statement, is the one of the greatest logit before it.
 pub fn continuation(circuit: &Circuit, statement: &Statement, prompt: &[u32]) -> Result<Vec<u32>, GenerationError> {
     let entry = LanguageEntry::of(circuit, statement.entry as usize)?;
     let ([tokens], [logits]) = (&statement.inputs[..], &statement.outputs[..]) else {
@@ -213,10 +214,7 @@ mod tests {
         };
         Circuit {
             name: "m".into(),
-            dims: vec![RuntimeDim {
-                name: "tokens".into(),
-                max: 8,
-            }],
+            dims: vec![RuntimeDim::new("tokens", 8)],
             tables: vec![],
             weights: vec![],
             constants: vec![],
@@ -238,6 +236,7 @@ mod tests {
             dims: vec![tokens.len() as u32],
             inputs: vec![tokens.to_vec()],
             outputs: vec![logits.to_vec()],
+            cache: None,
         }
     }
 

@@ -3,7 +3,7 @@
 //! | move | received | drawn after |
 //! |---|---|---|
 //! | 0 | the statement is absorbed | |
-//! | 1 | root of the witness | ρ, β |
+//! | 1 | root of the witness (those of a cache are in the statement) | ρ, β |
 //! | 2 | cell claims and linear read claims at ρ | |
 //! | 3 | one batch of product sumchecks | κ, τ round by round |
 //! | 4 | operand claims | γ |
@@ -14,7 +14,7 @@
 
 use alloc::{string::String, vec::Vec};
 
-use mlc_circuit::{Circuit, Equation, Instance, InstanceError, Left, Operand, bits_for};
+use mlc_circuit::{CellTree, Circuit, Equation, Instance, InstanceError, Left, Operand, bits_for};
 use num_traits::{One, Zero};
 
 use crate::cells;
@@ -26,7 +26,7 @@ use crate::relations::{
     self, BoundProduct, ProductShape, ReadClaim, Side, WeightClaim, alignment, evaluate_tensor, linear_claim,
     output_bits, output_mass,
 };
-use crate::security::{Parameters, Schedule, ScheduleError};
+use crate::security::{Parameters, Schedule, ScheduleError, merge_bits};
 use crate::statement::{Statement, StatementError};
 use crate::sumcheck;
 use crate::transcript::{Channel, Hash, Message, ReadError};
@@ -119,7 +119,7 @@ fn receive(
     proof: &[u8],
     log: Option<&mut Vec<Message>>,
 ) -> Result<(), VerifyError> {
-    let instance = circuit.instantiate(statement.entry as usize, &statement.dims)?;
+    let instance = circuit.instantiate_link(statement.entry as usize, &statement.dims, &statement.links())?;
     statement.check(&instance)?;
     let schedule = Schedule::new(&instance, params)?;
     if weights_root.is_some() != schedule.weights_tree.is_some() {
@@ -146,11 +146,17 @@ fn run(
 
     // Move 1.
     channel.step(1);
-    let witness_root = if schedule.witness.is_some() {
-        Some(channel.recv_hash()?)
-    } else {
-        None
-    };
+    let mut roots = Vec::with_capacity(instance.vectors.len());
+    for v in &instance.vectors {
+        roots.push(match (v.tree, &statement.cache) {
+            (CellTree::Witness, _) => channel.recv_hash()?,
+            (CellTree::Appended, Some(cache)) => cache.appended,
+            (CellTree::Earlier(link), Some(cache)) if usize::from(link) < cache.read.len() => {
+                cache.read[usize::from(link)].root
+            }
+            _ => return Err(StatementError::Cache.into()),
+        });
+    }
     channel.recv_nonce("output point", grind.output)?;
     let rho_all = channel.transcript().draw_many(schedule.point_bits);
 
@@ -250,22 +256,22 @@ fn run(
     }
 
     // Moves 5 to 7.
-    let merged = match witness_root {
-        Some(root) => {
+    let merged = match roots.is_empty() {
+        false => {
             let claims = reads.into_iter().map(|r| {
                 let looked_up = r.value - r.claim.public_part(instance, inputs);
                 (r.claim, looked_up)
             });
             let end = lookups::verify(channel, instance, grind, claims.collect(), inputs, &[])?;
-            merge(instance, schedule, &rho_all, &cell_claims, &end, root, channel)?.into()
+            merge(instance, schedule, &rho_all, &cell_claims, &end, &roots, channel)?
         }
-        None => Vec::new(),
+        true => Vec::new(),
     };
 
     // Move 8.
     channel.step(8);
     let Some(plan) = &schedule.opening else { return Ok(()) };
-    let shapes: Vec<TreeShape> = [schedule.witness, schedule.channels].into_iter().flatten().collect();
+    let shapes: Vec<TreeShape> = schedule.cells.iter().copied().chain(schedule.channels).collect();
     let functionals: Vec<EqPoint> = merged
         .iter()
         .zip(&shapes)
@@ -310,52 +316,59 @@ struct Opened {
     value: QM31,
 }
 
-/// Move 7: the witness and the channels, each opened at the end of its sumcheck.
+/// Move 7: every vector of cells and the channels, each opened at the end of its sumcheck.
 fn merge(
     instance: &Instance<'_>,
     schedule: &Schedule,
     rho: &[QM31],
     cell_claims: &[(&Equation, QM31)],
     end: &LookupEnd,
-    witness_root: Hash,
+    roots: &[Hash],
     channel: &mut Channel<'_>,
-) -> Result<[Opened; 2], VerifyError> {
+) -> Result<Vec<Opened>, VerifyError> {
     channel.step(7);
     channel.recv_nonce("cell claim batching", schedule.grinding.merge)?;
     let delta = channel.transcript().draw();
     let deltas = powers(delta, cell_claims.len() + 3);
-    let (witness_bits, channel_bits) = (bits_for(instance.cells), bits_for(instance.channel_cells));
-    let rounds = witness_bits.max(channel_bits);
+    let (cell_bits, channel_bits) = (merge_bits(instance), bits_for(instance.channel_cells));
+    let rounds = cell_bits.max(channel_bits);
     let (own, shared) = deltas.split_at(cell_claims.len());
-    let on_witness = cell_claims
+    let on_cells = cell_claims
         .iter()
         .zip(own)
         .fold(shared[0] * end.keys, |a, ((_, v), &d)| a + d * *v);
     let on_channels = shared[1] * end.table_numerators + shared[2] * end.column;
     // Aligned at the last variable, the shorter sum counts 2^(difference) times.
-    let total = on_witness * pow2((rounds - witness_bits) as u32) + on_channels * pow2((rounds - channel_bits) as u32);
+    let total = on_cells * pow2((rounds - cell_bits) as u32) + on_channels * pow2((rounds - channel_bits) as u32);
     let reduced = sumcheck::verify(channel, total, rounds, 2, schedule.grinding.merge)?;
-    let values = channel.recv_ext(2)?;
-    let witness_point = reduced.point[rounds - witness_bits..].to_vec();
-    let channels_point = reduced.point[rounds - channel_bits..].to_vec();
-    let mut phi = shared[0] * cells::keys(instance, &end.zeta, &witness_point);
-    for ((e, _), &d) in cell_claims.iter().zip(own) {
-        phi += d * cells::left_cells(instance, e, &rho[..output_bits(instance, e)], &witness_point);
+    let values = channel.recv_ext(instance.vectors.len() + 1)?;
+    let (&on_channels, on_vectors) = values.split_last().ok_or(VerifyError::Merge)?;
+    let point = |bits: usize| &reduced.point[rounds - bits..];
+    let psi = cells::channel_functional(instance, end, (shared[1], shared[2]), point(channel_bits));
+    let mut expected = on_channels * psi;
+    let mut opened = Vec::with_capacity(values.len());
+    for (at, ((vector, &root), &value)) in instance.vectors.iter().zip(roots).zip(on_vectors).enumerate() {
+        let bits = bits_for(vector.cells);
+        let z = point(bits);
+        let mut phi = shared[0] * cells::keys(instance, at, &end.zeta, z);
+        for ((e, _), &d) in cell_claims.iter().zip(own) {
+            phi += d * cells::left_cells(instance, at, e, &rho[..output_bits(instance, e)], z);
+        }
+        // A claim may touch several vectors, and all of them count as often as the longest.
+        expected += value * phi * pow2((cell_bits - bits) as u32).inverse();
+        opened.push(Opened {
+            root,
+            point: z.to_vec(),
+            value,
+        });
     }
-    let psi = cells::channel_functional(instance, end, (shared[1], shared[2]), &channels_point);
-    if values[0] * phi + values[1] * psi != reduced.value {
+    if expected != reduced.value {
         return Err(VerifyError::Merge);
     }
-    Ok([
-        Opened {
-            root: witness_root,
-            point: witness_point,
-            value: values[0],
-        },
-        Opened {
-            root: end.root,
-            point: channels_point,
-            value: values[1],
-        },
-    ])
+    opened.push(Opened {
+        root: end.root,
+        point: point(channel_bits).to_vec(),
+        value: on_channels,
+    });
+    Ok(opened)
 }

@@ -176,6 +176,12 @@ pub enum FileError {
         /// That of the verifier's key.
         given: Hash,
     },
+    /// It carries on a cache that the file does not prove.
+    #[error("this is link {link} of a chain, which proves nothing without the links before it: verify the chain")]
+    Link {
+        /// Number of links before it.
+        link: usize,
+    },
     /// The proof does not hold under this key.
     #[error(transparent)]
     Proof(#[from] VerifyError),
@@ -183,9 +189,13 @@ pub enum FileError {
 
 impl LoadedKey {
     /// Verifies a proof file. One that names another key is refused before its proof is read; one that names this key
-    /// gains nothing by it.
+    /// gains nothing by it. A later link of a chain is refused: see [`crate::chain`].
     pub fn verify_file(&self, file: &ProofFile) -> Result<(), FileError> {
         self.named_by(file)?;
+        let read = file.statement.cache.as_ref().map_or(0, |c| c.read.len());
+        if read > 0 {
+            return Err(FileError::Link { link: read });
+        }
         Ok(self.verify(&file.statement, &file.proof)?)
     }
 

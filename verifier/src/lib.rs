@@ -8,6 +8,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod cells;
+pub mod chain;
 pub mod commitment;
 pub mod field;
 pub mod functional;

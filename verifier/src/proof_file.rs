@@ -14,7 +14,7 @@ use crate::transcript::Hash;
 /// First bytes of a proof file.
 pub const MAGIC: &[u8; 8] = b"mlc-prf\0";
 /// Version of the format.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// A larger file is refused before it is decoded.
 pub const MAX_BYTES: usize = 1 << 30;
 
@@ -38,6 +38,12 @@ pub enum ProofFileError {
     /// Another version.
     #[error("proof version {found}, this build reads version {VERSION}")]
     Version {
+        /// The version found.
+        found: u32,
+    },
+    /// Another version of the format of chains.
+    #[error("chain version {found}, this build reads version {}", crate::chain::VERSION)]
+    ChainVersion {
         /// The version found.
         found: u32,
     },
@@ -93,6 +99,7 @@ mod tests {
             dims: vec![1],
             inputs: vec![vec![1, -2, 3]],
             outputs: vec![vec![-70000]],
+            cache: None,
         };
         ProofFile {
             key: [0xab; 32],

@@ -83,6 +83,20 @@ pub fn vector_shape(cells: usize, log_inv_rate: u32) -> Result<TreeShape, Schedu
         .ok_or(ScheduleError::Shape { cells })
 }
 
+/// What every term of a link has to reach beyond the target of an inference on its own, so that a chain reaches the floor.
+fn chain_bits(instance: &Instance<'_>) -> u32 {
+    if instance.entry.grows() {
+        1 + bits_for(instance.links.len() + 1) as u32
+    } else {
+        0
+    }
+}
+
+/// Variables of the largest vector of cells.
+pub fn merge_bits(instance: &Instance<'_>) -> usize {
+    instance.vectors.iter().map(|v| bits_for(v.cells)).max().unwrap_or(0)
+}
+
 /// The shape in which a circuit's weights are committed.
 pub fn weights_shape(layout: &WeightLayout, params: &Parameters) -> Option<TreeShape> {
     let shape = TreeShape {
@@ -125,13 +139,14 @@ pub struct Schedule {
     pub product_rounds: usize,
     /// Its degree.
     pub product_degree: usize,
-    /// Shape of the witness commitment; `None` for a circuit without cells.
-    pub witness: Option<TreeShape>,
+    /// Shapes of the commitments to cells, one for each of the instance's vectors: the witness, and in a chain what this
+    /// link and each earlier one appends.
+    pub cells: Vec<TreeShape>,
     /// Shape of the pushforward commitment; `None` without lookups.
     pub channels: Option<TreeShape>,
     /// Shape of the weight commitment; `None` without weights.
     pub weights_tree: Option<TreeShape>,
-    /// The opening of all of them, in the order witness, channels, weights.
+    /// The opening of all of them, in the order cells, channels, weights.
     pub opening: Option<Plan>,
     /// Nonce bits.
     pub grinding: Grinding,
@@ -159,19 +174,22 @@ impl Schedule {
     pub fn new(instance: &Instance<'_>, params: &Parameters) -> Result<Self, ScheduleError> {
         params.check()?;
         let weights = WeightLayout::new(instance.circuit);
-        let some = |cells: usize| -> Result<Option<TreeShape>, ScheduleError> {
-            if cells == 0 {
-                Ok(None)
-            } else {
-                vector_shape(cells, params.witness_log_inv_rate).map(Some)
-            }
+        let shape = |cells: usize| vector_shape(cells, params.witness_log_inv_rate);
+        let cells = instance
+            .vectors
+            .iter()
+            .map(|v| shape(v.cells))
+            .collect::<Result<Vec<_>, _>>()?;
+        let channels = match instance.channel_cells {
+            0 => None,
+            n => Some(shape(n)?),
         };
-        let witness = some(instance.cells)?;
-        let channels = some(instance.channel_cells)?;
         let weights_tree = weights_shape(&weights, params);
-        let trees: Vec<TreeShape> = [witness, channels, weights_tree].into_iter().flatten().collect();
+        let trees: Vec<TreeShape> = cells.iter().copied().chain(channels).chain(weights_tree).collect();
+        // Links add up, and so do the trees of one link (docs/protocol/cache.md).
+        let term_bits = params.term_bits + chain_bits(instance);
         let target = Target {
-            term_bits: params.term_bits,
+            term_bits: term_bits + bits_for(cells.len()) as u32,
             pow_bits: None,
         };
         let opening = if trees.is_empty() {
@@ -186,7 +204,7 @@ impl Schedule {
         let mut terms = Vec::new();
         let mut term = |name: &str, error: f64, floor: u32| -> u32 {
             let bits = FIELD_BITS - libm::log2(error.max(1.0));
-            let pow_bits = (libm::ceil(f64::from(params.term_bits) - bits).max(0.0) as u32).max(floor);
+            let pow_bits = (libm::ceil(f64::from(term_bits) - bits).max(0.0) as u32).max(floor);
             terms.push(Term {
                 name: String::from(name),
                 bits,
@@ -200,8 +218,8 @@ impl Schedule {
         let most = equations.iter().map(|e| output_bits(instance, e)).max().unwrap_or(0);
         let claims: usize = equations.iter().map(|e| 1 + 2 * e.products.len()).sum();
         let fold = |tree: usize| opening.as_ref().map_or(0, |p| p.fold_pow_bits(tree));
-        let committed = usize::from(witness.is_some()) + usize::from(channels.is_some());
-        let merge_rounds = bits_for(instance.cells).max(bits_for(instance.channel_cells));
+        let committed = cells.len() + usize::from(channels.is_some());
+        let merge_rounds = merge_bits(instance).max(bits_for(instance.channel_cells));
         let leaf_bits = bits_for(instance.leaves.max(1));
         let mut grinding = Grinding {
             output: term(
@@ -238,7 +256,7 @@ impl Schedule {
             product_rounds: rounds,
             product_degree: degree,
             weights,
-            witness,
+            cells,
             channels,
             weights_tree,
             opening,

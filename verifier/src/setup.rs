@@ -71,7 +71,7 @@ impl SetupSchedule {
     /// Derives the schedule of a setup instance.
     pub fn new(instance: &Instance<'_>, layout: &WeightLayout, params: &Parameters) -> Result<Self, ScheduleError> {
         params.check()?;
-        let cells = instance.cells;
+        let cells = instance.cells();
         let weights = weights_shape(layout, params).ok_or(ScheduleError::Shape { cells })?;
         let channels = vector_shape(instance.channel_cells, params.witness_log_inv_rate)?;
         let target = Target {

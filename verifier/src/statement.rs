@@ -15,7 +15,7 @@ use crate::transcript::{Hash, Transcript};
 pub const PROTOCOL: &[u8] = b"mlc proof v1";
 
 /// The public part of an inference.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Statement {
     /// Index of the entry.
     pub entry: u32,
@@ -25,6 +25,26 @@ pub struct Statement {
     pub inputs: Vec<Vec<i32>>,
     /// Row-major integers of each output.
     pub outputs: Vec<Vec<i32>>,
+    /// What the cache is, for an entry with one.
+    pub cache: Option<Cache>,
+}
+
+/// The commitments to the cache that one link of a chain reads and extends (docs/protocol/cache.md).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cache {
+    /// What earlier links have appended, in their order.
+    pub read: Vec<Piece>,
+    /// The root of what this link appends.
+    pub appended: Hash,
+}
+
+/// What one link has appended to the cache.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// Its number of indices on the growing axes.
+    pub len: u32,
+    /// The root of their cells.
+    pub root: Hash,
 }
 
 /// Why a statement does not fit its circuit.
@@ -52,6 +72,9 @@ pub enum StatementError {
         /// In the circuit.
         expected: usize,
     },
+    /// A cache is missing, or given to an entry that has none.
+    #[error("the entry and the statement disagree on whether there is a cache")]
+    Cache,
     /// A value is outside the range for which bounds are proved.
     #[error("{what} {index} has value {value} at position {at}, outside [{lo}, {hi}]")]
     Range {
@@ -85,9 +108,18 @@ fn range(what: &'static str, index: usize, values: &[i32], lo: i32, hi: i32) -> 
 }
 
 impl Statement {
+    /// Lengths of the earlier links of the chain.
+    pub fn links(&self) -> Vec<u32> {
+        let read = self.cache.as_ref().map_or(&[][..], |c| &c.read);
+        read.iter().map(|p| p.len).collect()
+    }
+
     /// Checks lengths and ranges against an instance.
     pub fn check(&self, instance: &Instance<'_>) -> Result<(), StatementError> {
-        let entry = instance.entry;
+        let entry = &instance.entry;
+        if self.cache.is_some() != instance.entry.grows() {
+            return Err(StatementError::Cache);
+        }
         let count = |what, found: usize, expected: usize| {
             if found == expected {
                 Ok(())
@@ -146,6 +178,15 @@ impl Statement {
         }
         t.absorb(&words(&[self.entry]));
         t.absorb(&words(&self.dims));
+        // Whether there is one is the entry's choice, and so part of the circuit's digest.
+        if let Some(cache) = &self.cache {
+            t.absorb(&words(&[cache.read.len() as u32]));
+            for piece in &cache.read {
+                t.absorb(&words(&[piece.len]));
+                t.absorb(&piece.root);
+            }
+            t.absorb(&cache.appended);
+        }
         for values in self.inputs.iter().chain(&self.outputs) {
             t.absorb(&values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>());
         }

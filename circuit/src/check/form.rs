@@ -4,8 +4,8 @@ use alloc::{collections::BTreeSet, vec};
 
 use super::CheckError;
 use crate::{
-    Access, AxisMap, Causal, Circuit, Entry, Equation, FormSource, InputKind, Left, Len, Operand, Outer, Product,
-    PublicInput, Read, SiteRef, Source, VirtualSite,
+    Access, AxisMap, Causal, Circuit, Entry, Equation, FormSource, FormTerm, InputKind, Left, Len, Operand, Outer,
+    Product, PublicInput, Read, Segment, SiteRef, Source, VirtualSite,
 };
 
 const MAX_AXES: usize = 24;
@@ -41,6 +41,7 @@ pub fn check(circuit: &Circuit) -> Result<(), CheckError> {
             "the maximum must be between 1 and 2^24",
         )?;
     }
+    chain_dims(c)?;
     for t in &c.tables {
         require(t.log_rows <= 16, &t.name, "a table has at most 2^16 rows")?;
         require(t.columns.len() <= 8, &t.name, "a table has at most 8 columns")?;
@@ -98,6 +99,53 @@ pub fn check(circuit: &Circuit) -> Result<(), CheckError> {
     c.entries.iter().try_for_each(|e| entry(c, e))
 }
 
+/// Checks the dimensions of a cache: one of what there is, another of what is appended.
+fn chain_dims(c: &Circuit) -> Result<(), CheckError> {
+    let past = c.dims.iter().filter(|d| d.before.is_some()).count();
+    require(
+        past <= 1,
+        &c.name,
+        "a circuit has one dimension of what earlier links append",
+    )?;
+    let Some(d) = c.chain_dims() else { return Ok(()) };
+    let known = usize::from(d.tokens) < c.dims.len() && d.tokens != d.past;
+    require(known, &c.name, "an unknown dimension of what a link appends")
+}
+
+/// Checks how a segment grows: it is found on its own in the tree of what a link appends, and each index of it is written
+/// by one link.
+fn growing(c: &Circuit, s: &Segment, barred: bool) -> Result<(), CheckError> {
+    let Some(axis) = s.grows else { return Ok(()) };
+    let n = &s.name;
+    let d = c
+        .chain_dims()
+        .ok_or_else(|| malformed(n, "a segment grows in a circuit without a dimension for its past"))?;
+    require(
+        s.table.is_some() && s.ranged,
+        n,
+        "a segment that grows needs a table, and a range check of every cell",
+    )?;
+    let axis = usize::from(axis);
+    require(
+        s.axes.get(axis) == Some(&Len::dim(d.tokens)),
+        n,
+        "a segment grows along an axis of what a link appends",
+    )?;
+    let others = s.axes.iter().enumerate().filter(|(i, _)| *i != axis);
+    require(
+        others
+            .into_iter()
+            .all(|(_, l)| !l.depends_on(d.past) && !l.depends_on(d.tokens)),
+        n,
+        "a segment grows along one axis",
+    )?;
+    require(
+        !barred,
+        n,
+        "a segment that grows is a private input, or compared with a maximum",
+    )
+}
+
 /// Checks a length that may be 0.
 fn length(c: &Circuit, name: &str, l: &Len) -> Result<(), CheckError> {
     require(
@@ -121,7 +169,7 @@ fn axes(c: &Circuit, name: &str, axes: &[Len]) -> Result<(), CheckError> {
     Ok(())
 }
 
-fn access(name: &str, a: &Access, rank: usize, iterations: usize) -> Result<(), CheckError> {
+fn access(c: &Circuit, name: &str, a: &Access, rank: usize, iterations: usize) -> Result<(), CheckError> {
     require(
         a.axes.len() == rank,
         name,
@@ -133,7 +181,10 @@ fn access(name: &str, a: &Access, rank: usize, iterations: usize) -> Result<(), 
             require((i as usize) < iterations, name, "an unknown iteration axis")?;
             require(seen.insert(i), name, "an iteration axis occurs in two coordinates")?;
         }
-        if let AxisMap::Affine { offset, parts } = m {
+        if let AxisMap::From { dim, .. } = m {
+            require(usize::from(*dim) < c.dims.len(), name, "an unknown run-time dimension")?;
+        }
+        if let AxisMap::Affine { offset, parts } | AxisMap::From { offset, parts, .. } = m {
             require(offset.unsigned_abs() < 1 << 28, name, "an offset is too large")?;
             require(
                 parts.iter().all(|p| p.1 >= 1 && p.1 < 1 << 28),
@@ -200,6 +251,17 @@ fn entry(c: &Circuit, e: &Entry) -> Result<(), CheckError> {
         )?;
         require(s.table.is_some() || !s.ranged, &s.name, "a range check needs a table")?;
     }
+    if e.grows() {
+        let private = e.inputs.iter().filter_map(|i| match i.kind {
+            InputKind::Private { segment } => Some(segment),
+            InputKind::Public => None,
+        });
+        let compared = e.sites.iter().flat_map(|s| &s.index).filter_map(FormTerm::segment);
+        let barred: BTreeSet<u16> = private.chain(compared).collect();
+        for (id, s) in (0u16..).zip(&e.segments) {
+            growing(c, s, barred.contains(&id))?;
+        }
+    }
     for s in &e.sites {
         axes(c, &s.name, &s.axes)?;
         require((s.table as usize) < c.tables.len(), &s.name, "an unknown table")?;
@@ -245,7 +307,7 @@ fn index(c: &Circuit, e: &Entry, s: &VirtualSite) -> Result<(), CheckError> {
         require(affine, n, "a lookup index reads single cells")?;
         let causal = matches!(t.source, FormSource::Causal(_));
         require(!causal || t.access.gates.is_empty(), n, "a causal mask has no access")?;
-        access(n, &t.access, rank, s.axes.len())?;
+        access(c, n, &t.access, rank, s.axes.len())?;
     }
     Ok(())
 }
@@ -299,6 +361,12 @@ fn source(c: &Circuit, e: &Entry, name: &str, r: &Read, iterations: usize) -> Re
                 .segments
                 .get(s as usize)
                 .ok_or_else(|| malformed(name, "an unknown segment"))?;
+            let single = |axis: u8| matches!(r.access.axes.get(usize::from(axis)), Some(m) if !matches!(m, AxisMap::Before { .. }));
+            require(
+                s.grows.is_none_or(single),
+                name,
+                "a segment that grows is read at one index of its axis",
+            )?;
             (
                 s.axes.len(),
                 Some((
@@ -326,7 +394,7 @@ fn source(c: &Circuit, e: &Entry, name: &str, r: &Read, iterations: usize) -> Re
             "an unknown table column",
         )?;
     }
-    access(name, &r.access, rank, iterations)
+    access(c, name, &r.access, rank, iterations)
 }
 
 fn equation(c: &Circuit, e: &Entry, q: &Equation) -> Result<(), CheckError> {
@@ -376,7 +444,7 @@ fn outer_index(c: &Circuit, e: &Entry, q: &Equation, o: &Outer, len: u32) -> Res
     match o {
         Outer::Axis { axis, offset } => {
             length(c, n, offset)?;
-            let end = q.out[*axis as usize].most(&c.dims) + offset.most(&c.dims);
+            let end = q.out[*axis as usize].plus(offset).most(&c.dims);
             require(end <= len.into(), n, "an outer axis is longer than the weight's")
         }
         Outer::Selected { input, axes } => {

@@ -29,6 +29,7 @@ fn linear(coefficient: i32, source: Source) -> Reads {
 
 fn segment(name: &str, table: Option<u16>, ranged: bool) -> Segment {
     Segment {
+        grows: None,
         name: name.into(),
         axes: vec![Len::fixed(4)],
         table,
@@ -74,6 +75,7 @@ fn good() -> Circuit {
     Circuit {
         name: "good".into(),
         dims: vec![RuntimeDim {
+            before: None,
             name: "batch".into(),
             max: 8,
         }],

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgGroup, Args};
+use mlc_verifier::chain::ChainFile;
 use mlc_verifier::proof_file::ProofFile;
 use serde_json::{Value, json};
 
@@ -48,7 +49,14 @@ impl Export {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let written = match (&self.proof, &self.from_json) {
             (Some(path), _) => {
-                let file = ProofFile::decode(&files::read(path)?).map_err(|e| CliError::read(path, e))?;
+                let bytes = files::read(path)?;
+                if ChainFile::is_one(&bytes) {
+                    return Err(CliError::read(
+                        path,
+                        "a chain of proofs, and only a single proof has a JSON form; `mlc verify` checks it",
+                    ));
+                }
+                let file = ProofFile::decode(&bytes).map_err(|e| CliError::read(path, e))?;
                 pretty(&self.json(&file, ui)?).into_bytes()
             }
             (None, Some(path)) => proof_json::from_json(&files::read(path)?)

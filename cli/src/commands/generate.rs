@@ -7,6 +7,7 @@ use mlc_runtime::backend::cpu::Cpu;
 use mlc_verifier::generation::{LanguageEntry, continuation};
 use mlc_verifier::key::LoadedKey;
 use mlc_verifier::proof_file::ProofFile;
+use mlc_verifier::statement::Statement;
 use serde_json::{Map, Value, json};
 
 use super::{ModelArgs, compiled, prove};
@@ -17,16 +18,17 @@ use crate::pipeline;
 use crate::progress::Progress;
 use crate::prompt::Prompts;
 use crate::report::Report;
-use crate::session::Session;
-use crate::ui::{Ui, pretty, seconds};
+use crate::session::{ProvedChain, Session};
+use crate::ui::{Ui, bytes, pretty, seconds};
 
 /// Arguments of `mlc generate`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The next token is always the one of the greatest integer logit, the lowest of several. With --prove
-one proof over prompt and text gives the logits of every position, and whoever verifies it with
-`mlc verify --prompt` sees that every token follows from them. Every token executes the whole
-sequence again: there is no cache of keys and values.
+the prompt and each --segment tokens after it are proved, keys and values carried over from proof to
+proof, and whoever verifies the chain with `mlc verify --prompt` sees that every token follows from
+the logits before it. A text of one segment is the smallest proof; shorter segments are proved in
+less memory. A model that keeps no keys and values is proved at once.
 
 Example:
   mlc generate path/to/model --prompt \"Once upon a time\" --tokens 16
@@ -44,6 +46,10 @@ pub(crate) struct Generate {
     /// Prove the text, verify the proof, and report
     #[arg(long)]
     prove: bool,
+    /// Tokens of one proof of the chain
+    #[arg(long, value_name = "N", requires = "prove", default_value_t = 32,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    segment: u32,
     /// Write the proof here
     #[arg(long, short, value_name = "FILE", requires = "prove")]
     output: Option<PathBuf>,
@@ -102,7 +108,10 @@ impl Generate {
         // The weights in integers are part of the key.
         let (key, setup_s) = match self.prove {
             true => {
-                let most = vec![0; prompt.len() + self.tokens as usize - 1];
+                // What is announced is the first proof, over the prompt, where there is a cache.
+                let grows = compiled.circuit.entries[compiled.entry].grows();
+                let more = if grows { 0 } else { self.tokens as usize - 1 };
+                let most = vec![0; prompt.len() + more];
                 let dims = prompts.bind_tokens(&most)?.dims_of(&compiled.circuit);
                 prove::announce(ui, &project, &model, &compiled, &dims)?;
                 let (key, setup_s) =
@@ -154,9 +163,24 @@ impl Generate {
                 setup_s,
             };
             // The last token is not read by the model: it is the argmax behind the proved sequence.
-            let bound = prompts.bind_tokens(&all[..all.len() - 1])?;
-            let (report, bytes) = session.prove(&progress, &bound, 1)?;
-            follows(&key.loaded, &bytes, &prompt, &new)?;
+            let read = &all[..all.len() - 1];
+            let bound = prompts.bind_tokens(read)?;
+            let (report, bytes) = if compiled.circuit.entries[compiled.entry].grows() {
+                let mut parts = vec![prompts.bind_tokens(&prompt)?];
+                for ids in read[prompt.len()..].chunks(self.segment as usize) {
+                    parts.push(prompts.bind_tokens(ids)?);
+                }
+                let chain = session.prove_chain(&progress, &bound, &parts)?;
+                follows(&key.loaded, &chain.statement, &prompt, &new)?;
+                out.insert("segments".to_owned(), segments_json(&chain));
+                text += &segments_text(&chain);
+                (chain.report, chain.file.encode())
+            } else {
+                let (report, bytes) = session.prove(&progress, &bound, 1)?;
+                let file = ProofFile::decode(&bytes).map_err(CliError::refused)?;
+                follows(&key.loaded, &file.statement, &prompt, &new)?;
+                (report, bytes)
+            };
             out.extend(report.figures());
             text += &self.proved(&report, &key.key.fingerprint_hex());
             proof = Some(bytes);
@@ -222,10 +246,36 @@ fn fits(prompt: usize, tokens: u32, context: u32) -> Result<(), CliError> {
     )))
 }
 
-/// Checks that a proof file holds a statement from which the tokens follow; that it verifies has been checked.
-fn follows(key: &LoadedKey, bytes: &[u8], prompt: &[u32], new: &[u32]) -> Result<(), CliError> {
-    let file = ProofFile::decode(bytes).map_err(CliError::refused)?;
-    match continuation(&key.circuit, &file.statement, prompt) {
+/// What each segment cost.
+fn segments_json(chain: &ProvedChain) -> Value {
+    let each = chain.links.iter().map(|l| {
+        json!({
+            "tokens": l.tokens,
+            "prove_s": l.prove_s,
+            "verify_s": l.verify_s,
+            "proof_bytes": l.proof_bytes,
+        })
+    });
+    each.collect()
+}
+
+/// A line for each segment.
+fn segments_text(chain: &ProvedChain) -> String {
+    let each = chain.links.iter().map(|l| {
+        format!(
+            "segment    {} tokens, prove {}, verify {}, proof {}\n",
+            l.tokens,
+            seconds(l.prove_s),
+            seconds(l.verify_s),
+            bytes(l.proof_bytes)
+        )
+    });
+    each.collect()
+}
+
+/// Checks that the tokens follow from a statement, which has been verified.
+fn follows(key: &LoadedKey, statement: &Statement, prompt: &[u32], new: &[u32]) -> Result<(), CliError> {
+    match continuation(&key.circuit, statement, prompt) {
         Ok(found) if found == new => Ok(()),
         Ok(_) => Err(CliError::refused(
             "the last token is not that of the greatest logit over the whole sequence: the model is not causal",

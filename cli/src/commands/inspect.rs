@@ -82,7 +82,7 @@ fn multiplications(instance: &Instance<'_>, e: &mlc_circuit::Equation) -> u64 {
 
 /// One object for each equation.
 fn layers(instance: &Instance<'_>) -> Vec<Value> {
-    let entry = instance.entry;
+    let entry = &instance.entry;
     let one = |e: &mlc_circuit::Equation| {
         let shape: Vec<usize> = e.out.iter().map(|l| l.at(&instance.dims).unwrap_or(0)).collect();
         let segments: Vec<u16> = match &e.left {

@@ -270,9 +270,9 @@ pub(crate) fn verifier_key(key: Option<&Path>, project: Option<&Project>, ui: &U
     }
 }
 
-/// Lengths of a circuit's run-time dimensions from `NAME=N`; 1 where nothing is said.
+/// Lengths of a circuit's run-time dimensions from `NAME=N`; where nothing is said, 1, and nothing in states yet.
 pub(crate) fn dims(circuit: &mlc_circuit::Circuit, given: &[String]) -> Result<Vec<u32>, CliError> {
-    let mut out = vec![1; circuit.dims.len()];
+    let mut out: Vec<u32> = circuit.dims.iter().map(|d| u32::from(d.before.is_none())).collect();
     for text in given {
         let parsed = text
             .split_once('=')

@@ -66,7 +66,7 @@ impl Run {
             for bound in &runs {
                 let dims = bound.dims_of(&compiled.circuit);
                 let instance = compiled.circuit.instantiate(compiled.entry, &dims)?;
-                let inputs = bound.integers(instance.entry)?;
+                let inputs = bound.integers(&instance.entry)?;
                 let execution = execute(&instance, &weights, &inputs).map_err(CliError::refused)?;
                 let (circuit, entry) = (&compiled.circuit, compiled.entry);
                 ints.push(outputs(

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use clap::Args;
 use mlc_circuit::InputKind;
+use mlc_verifier::chain::{ChainFile, joined};
 use mlc_verifier::key::{LoadedKey, hex};
-use mlc_verifier::proof_file::ProofFile;
+use mlc_verifier::proof_file::{ProofFile, ProofFileError};
 use mlc_verifier::statement::Statement;
 use serde_json::{Value, json};
 
@@ -54,6 +55,37 @@ pub(crate) struct Verify {
     prompt: PromptArgs,
 }
 
+/// What a file holds: one proof, or a chain of them.
+enum Proof {
+    One(ProofFile),
+    Chain(ChainFile),
+}
+
+impl Proof {
+    fn decode(bytes: &[u8]) -> Result<Self, ProofFileError> {
+        if ChainFile::is_one(bytes) {
+            ChainFile::decode(bytes).map(Self::Chain)
+        } else {
+            ProofFile::decode(bytes).map(Self::One)
+        }
+    }
+
+    /// What it says, or the reason why it is not accepted.
+    fn verify(&self, key: &LoadedKey) -> Result<Statement, String> {
+        match self {
+            Self::One(file) => {
+                key.verify_file(file).map_err(|e| e.to_string())?;
+                Ok(file.statement.clone())
+            }
+            Self::Chain(file) => {
+                key.verify_chain(file).map_err(|e| e.to_string())?;
+                let links: Vec<&Statement> = file.links.iter().map(|l| &l.statement).collect();
+                joined(&key.circuit, &links).ok_or_else(|| "its links do not make one run".to_owned())
+            }
+        }
+    }
+}
+
 impl Verify {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let project = self.model.as_deref().map(|m| self.options.open(m)).transpose()?;
@@ -63,17 +95,17 @@ impl Verify {
         let manifest = project.map(|p| p.manifest).unwrap_or_default();
         let bytes = files::read(&self.proof)?;
         let start = Instant::now();
-        let file = ProofFile::decode(&bytes).map_err(|e| CliError::read(&self.proof, e))?;
-        let verified = key.verify_file(&file);
+        let proof = Proof::decode(&bytes).map_err(|e| CliError::read(&self.proof, e))?;
+        let verified = proof.verify(&key);
         let took = start.elapsed().as_secs_f64();
-        let statement = &file.statement;
-        let outcome = verified
-            .map_err(|e| CliError::Rejected(e.to_string()))
-            .and_then(|()| self.same_input(&key, statement, &manifest))
-            .and_then(|()| self.same_output(&key, statement))
-            .and_then(|()| prompt.map(|p| p.continued(&key, statement)).transpose());
-        let continued = match outcome {
-            Ok(continued) => continued,
+        let outcome = verified.map_err(CliError::Rejected).and_then(|statement| {
+            self.same_input(&key, &statement, &manifest)?;
+            self.same_output(&key, &statement)?;
+            let continued = prompt.map(|p| p.continued(&key, &statement)).transpose()?;
+            Ok((statement, continued))
+        });
+        let (statement, continued) = match outcome {
+            Ok(accepted) => accepted,
             Err(error) => {
                 if ui.is_json() && matches!(error, CliError::Rejected(_)) {
                     ui.json(&json!({ "accepted": false, "reason": error.to_string(), "key": fingerprint }));
@@ -101,6 +133,9 @@ impl Verify {
                     "label": label_of(&outputs),
                     "verify_s": took,
                 });
+                if let (Proof::Chain(chain), Some(map)) = (&proof, out.as_object_mut()) {
+                    map.insert("segments".to_owned(), json!(chain.links.len()));
+                }
                 if let (Some(c), Some(map)) = (&continued, out.as_object_mut()) {
                     map.insert("text".to_owned(), json!(c.text));
                     map.insert("ids".to_owned(), json!(c.ids));
@@ -113,6 +148,12 @@ impl Verify {
                     key.circuit.name,
                     seconds(took)
                 );
+                if let Proof::Chain(chain) = &proof {
+                    text += &format!(
+                        "segments   {}, each carrying on from those before it\n",
+                        chain.links.len()
+                    );
+                }
                 for o in &outputs {
                     text += &format!("output     {}\n", o.summary());
                 }

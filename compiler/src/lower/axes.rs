@@ -82,12 +82,14 @@ pub(crate) enum Map {
     Affine(Affine),
     /// The sum over all coordinates strictly below the axis.
     Before(Ax),
+    /// An affine coordinate that counts from a run-time dimension.
+    From(u16, Affine),
 }
 
 impl Map {
     pub(crate) fn uses(&self, ax: Ax) -> bool {
         match self {
-            Map::Affine(a) => a.parts.iter().any(|p| p.0 == ax),
+            Map::Affine(a) | Map::From(_, a) => a.parts.iter().any(|p| p.0 == ax),
             Map::Before(b) => *b == ax,
         }
     }
@@ -137,7 +139,7 @@ impl Read {
         }
         for map in &mut self.maps {
             match map {
-                Map::Affine(affine) => {
+                Map::Affine(affine) | Map::From(_, affine) => {
                     let Some(at) = affine.parts.iter().position(|p| p.0 == ax) else {
                         continue;
                     };

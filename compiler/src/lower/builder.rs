@@ -86,8 +86,8 @@ pub(crate) struct EntryBuilder {
     pub(crate) region: Option<OpenRegion>,
     /// Causal masks: offset and window.
     pub(crate) causal: Vec<(Len, Option<u32>)>,
-    /// Greatest values of the run-time dimensions.
-    pub(crate) dim_max: Vec<u32>,
+    /// The run-time dimensions.
+    pub(crate) dims: Vec<c::RuntimeDim>,
     /// Greatest number of bits of a remainder digit.
     pub(crate) limb_bits: u32,
 }
@@ -108,6 +108,7 @@ impl EntryBuilder {
     /// A segment over `axes`; its table is set when the entry is finished.
     pub(crate) fn segment(&mut self, name: String, axes: &[Ax], ranged: bool) -> u16 {
         self.segments.push(c::Segment {
+            grows: None,
             name,
             axes: axes.iter().map(|a| self.axes.len(*a).clone()).collect(),
             table: None,

@@ -6,7 +6,7 @@
 use mlc_circuit as c;
 use mlc_ir::{Recipe, StackAxis};
 
-use super::axes::{Affine, Ax, Axes, Map, Read, Tensor};
+use super::axes::{Ax, Axes, Map, Read, Tensor};
 use super::lin::{Factor, Select, Term, WeightUse};
 
 /// How the integers of a circuit weight are computed.
@@ -124,17 +124,23 @@ fn int32(value: i64) -> Written<i32> {
 
 /// The access of maps under the given iteration axes.
 pub(crate) fn access(maps: &[Map], gates: &[(Ax, u32)], iterations: &[Ax]) -> Written<c::Access> {
+    let parts = |parts: &[(Ax, i64)]| {
+        let part = |(ax, k): &(Ax, i64)| Ok((position(iterations, *ax)?, int32(*k)?));
+        parts.iter().map(part).collect::<Written<Vec<_>>>()
+    };
     let map = |m: &Map| {
         Ok(match m {
             Map::Before(ax) => c::AxisMap::Before {
                 iter: position(iterations, *ax)?,
             },
-            Map::Affine(Affine { offset, parts }) => c::AxisMap::Affine {
-                offset: int32(*offset)?,
-                parts: parts
-                    .iter()
-                    .map(|(ax, k)| Ok((position(iterations, *ax)?, int32(*k)?)))
-                    .collect::<Written<_>>()?,
+            Map::Affine(affine) => c::AxisMap::Affine {
+                offset: int32(affine.offset)?,
+                parts: parts(&affine.parts)?,
+            },
+            Map::From(dim, affine) => c::AxisMap::From {
+                dim: *dim,
+                offset: int32(affine.offset)?,
+                parts: parts(&affine.parts)?,
             },
         })
     };

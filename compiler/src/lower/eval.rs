@@ -53,6 +53,7 @@ impl State<'_> {
             .zip(shape)
             .map(|(map, n)| match map {
                 AxisMap::Before { iter } => 0..x[*iter as usize].min(*n),
+                AxisMap::From { .. } => unreachable!("an instance counts from numbers"),
                 AxisMap::Affine { offset, parts } => {
                     let y = parts.iter().fold(i64::from(*offset), |y, (i, k)| {
                         y + x[*i as usize] as i64 * i64::from(*k)
@@ -284,8 +285,9 @@ pub(crate) fn run(
     inputs: &BTreeMap<String, Vec<i64>>,
 ) -> BTreeMap<String, Vec<i64>> {
     let circuit = &lowered.circuit;
-    let entry = &circuit.entries[entry];
     let dims: Vec<u32> = circuit.dims.iter().map(|d| dims[&d.name] as u32).collect();
+    let instance = circuit.instantiate(entry, &dims).unwrap();
+    let entry = &*instance.entry;
     let size = |axes: &[Len]| axes.iter().map(|a| a.at(&dims).unwrap()).product::<usize>();
     let mut state = State {
         circuit,

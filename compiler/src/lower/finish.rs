@@ -111,6 +111,7 @@ impl EntryBuilder {
                 span: None,
             }
         };
+        self.reads_of_new();
         // A first writing with the IR's tables, for the bounds.
         let mut probe = shared.clone();
         self.set_tables(&mut probe, None)?;

@@ -114,11 +114,7 @@ impl EntryBuilder {
 
     /// The greatest length that an axis takes.
     pub(crate) fn most(&self, ax: Ax) -> u32 {
-        let len = self.axes.len(ax);
-        len.per_dim.iter().fold(len.constant, |n, (dim, k)| {
-            let max = self.dim_max.get(usize::from(*dim)).copied().unwrap_or(u32::MAX);
-            n.saturating_add(max.saturating_mul(*k))
-        })
+        u32::try_from(self.axes.len(ax).most(&self.dims)).unwrap_or(u32::MAX)
     }
 
     /// The virtual site of a maximum: its cells, the lookup at every distance, the proof that it is attained.

@@ -30,6 +30,7 @@ mod op;
 mod predict;
 mod repeat;
 mod rope;
+mod state;
 mod view;
 mod weight;
 
@@ -101,6 +102,10 @@ pub fn lower(module: &Module, options: &LowerOptions) -> Result<Lowered, LowerEr
         .dims
         .iter()
         .map(|(name, range)| c::RuntimeDim {
+            before: range
+                .before
+                .as_ref()
+                .and_then(|tokens| u16::try_from(module.dims.get_index_of(tokens)?).ok()),
             name: name.clone(),
             max: u32::try_from(range.max).unwrap_or(u32::MAX),
         })
@@ -113,7 +118,7 @@ pub fn lower(module: &Module, options: &LowerOptions) -> Result<Lowered, LowerEr
             entry,
             b: EntryBuilder {
                 limb_bits: options.limb_bits,
-                dim_max: dims.iter().map(|d| d.max).collect(),
+                dims: dims.clone(),
                 ..EntryBuilder::default()
             },
             shared: &mut shared,
@@ -237,6 +242,7 @@ impl EntryLowering<'_> {
                     columns: vec![table.values().to_vec()],
                 });
                 self.b.segments.push(c::Segment {
+                    grows: None,
                     name: name.to_owned(),
                     axes: lens.clone(),
                     table: Some(id),

@@ -244,6 +244,7 @@ impl EntryLowering<'_> {
                 }
                 x
             }
+            Op::StateAppend(name) => self.append(name, operand(0), &shape, place)?,
             Op::Concat { axis } => self.concat(&node.operands, *axis, &shape, place)?,
             _ => {
                 return Err(place.fail("this operation has no relation in the circuit yet"));

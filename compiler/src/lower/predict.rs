@@ -38,7 +38,7 @@ pub fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<Cost, In
         .map(|w| w.outer.iter().map(|n| u64::from(*n)).product::<u64>() * u64::from(w.row_len))
         .sum();
     Ok(Cost {
-        committed_cells: instance.cells,
+        committed_cells: instance.cells(),
         lookups: instance.lookups(),
         table_rows: instance
             .tables

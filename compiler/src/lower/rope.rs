@@ -6,6 +6,7 @@
 //! does not matter. Positions go to the greatest length that is declared.
 
 use mlc_circuit as c;
+use mlc_circuit::Len;
 use mlc_ir::{Rope, RopeLayout, Shape};
 
 use super::axes::{Affine, Map, Read, Tensor};
@@ -18,9 +19,15 @@ const MOST: u64 = 1 << 24;
 impl EntryLowering<'_> {
     /// The rotation of `x`, whose shape is `shape`.
     pub(super) fn rope(&mut self, x: &Lin, rope: &Rope, shape: &Shape, place: &Place) -> Result<Lin, LowerError> {
-        let start = rope.start.as_const().ok_or_else(|| {
-            place.fail("positions from a run-time length; a circuit without a state starts at a constant")
-        })?;
+        let start = rope.start.constant();
+        let from = match rope.start.terms().collect::<Vec<_>>()[..] {
+            [] => None,
+            [(dim, 1)] => self.module.dims.get_index_of(dim).map(|dim| dim as u16),
+            _ => None,
+        };
+        if from.is_none() && !rope.start.is_const() {
+            return Err(place.fail("positions that start at other than a constant and a run-time dimension"));
+        }
         let x = x
             .renewed(&mut self.b.axes)
             .ok_or_else(|| place.fail("what is turned has no plain form"))?;
@@ -36,7 +43,10 @@ impl EntryLowering<'_> {
             [ax] => Some(ax),
             _ => return Err(place.fail("the axis of positions is split; requantise the value first")),
         };
-        let positions = position.map_or(1, |ax| u64::from(self.b.most(ax)));
+        // A run-time start counts from the first row of the table: rows go to the last position there is.
+        let len = position.map_or(Len::fixed(1), |ax| self.b.axes.len(ax).clone());
+        let first = from.map_or(Len::fixed(0), Len::dim);
+        let positions = first.plus(&len).most(&self.b.dims);
         if positions.saturating_mul(width) > MOST {
             return Err(place.fail("a rotary embedding of more than 2^24 angles; declare fewer tokens"));
         }
@@ -61,6 +71,7 @@ impl EntryLowering<'_> {
             (-1, Some((i, false))) => fixed(libm::sin(angle(p, i))),
             _ => 0,
         };
+        let along = position.map_or_else(|| Affine::constant(0), Affine::axis);
         let mut terms = Vec::new();
         for part in [0i64, 1, -1] {
             let values = (0..positions).flat_map(|p| (0..width).map(move |j| (p, j)));
@@ -80,7 +91,10 @@ impl EntryLowering<'_> {
                 coefficient: 1,
                 tensor: Tensor::Source(c::Source::Constant(constant)),
                 maps: vec![
-                    Map::Affine(position.map_or_else(|| Affine::constant(0), Affine::axis)),
+                    match from {
+                        None => Map::Affine(along.clone()),
+                        Some(dim) => Map::From(dim, along.clone()),
+                    },
                     Map::Affine(Affine::axis(coordinate)),
                 ],
                 lens: vec![c::Len::fixed(positions as usize), c::Len::fixed(width as usize)],

@@ -131,6 +131,7 @@ fn needs_committed(op: &Op) -> bool {
             | Op::Slice { .. }
             | Op::Pad { .. }
             | Op::Concat { .. }
+            | Op::StateAppend(_)
     ) || matches!(op, Op::Reduce { .. })
 }
 

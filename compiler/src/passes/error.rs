@@ -34,12 +34,6 @@ pub enum PassError {
         /// Where it comes from.
         span: Option<Span>,
     },
-    /// The model has a state.
-    #[error(
-        "the model keeps the state '{0}' from one run to the next, and circuits have no states yet; compile an entry \
-         without a cache (`past = none`), which reads all of its tokens at once"
-    )]
-    State(String),
     /// A bound that could overflow M31.
     #[error("'{layer}' may reach {bound}, beyond the 2^30 that cannot wrap in M31; {mend}")]
     Overflow {

@@ -93,14 +93,7 @@ impl<'a> Ranges<'a> {
     }
 
     fn numel(&self, dims: impl Iterator<Item = Dim>) -> f64 {
-        dims.map(|d| {
-            let runtime: f64 = d
-                .terms()
-                .map(|(n, k)| k as f64 * self.module.dims.get(n).map_or(1.0, |r| r.max as f64))
-                .sum();
-            (d.constant() as f64 + runtime).max(1.0)
-        })
-        .product()
+        dims.map(|d| (self.module.greatest(&d) as f64).max(1.0)).product()
     }
 
     fn region(&mut self, region: &'a Region) {

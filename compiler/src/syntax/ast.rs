@@ -140,6 +140,8 @@ pub struct DimDecl {
     pub min: Option<Expr>,
     /// The declared maximum.
     pub max: Expr,
+    /// For what states hold: the dimension of what a run appends to them.
+    pub before: Option<Ident>,
 }
 
 /// `entry name(inputs) -> (outputs) { body }`

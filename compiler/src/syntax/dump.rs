@@ -106,7 +106,12 @@ impl Dump {
             }
             MemberKind::Dim(d) => {
                 let min = d.min.as_ref().map(|e| format!(" min {}", expr(e))).unwrap_or_default();
-                self.line(format!("dim {}{min} max {}", d.name.text, expr(&d.max)));
+                let before = d
+                    .before
+                    .as_ref()
+                    .map(|n| format!(" before {}", n.text))
+                    .unwrap_or_default();
+                self.line(format!("dim {}{min} max {}{before}", d.name.text, expr(&d.max)));
             }
             MemberKind::Let(l) => self.let_binding(l),
             MemberKind::Weight(w) => self.weight(w),

@@ -47,14 +47,37 @@ pub(crate) fn least(module: &Module, dim: &Dim) -> i128 {
     extreme(module, dim, false)
 }
 
-fn extreme(module: &Module, dim: &Dim, greatest: bool) -> i128 {
+/// Greatest or least value of `dim` over the declared ranges. What a run appends to states and what is in them already
+/// are bounded together.
+pub(crate) fn extreme(module: &Module, dim: &Dim, greatest: bool) -> i128 {
+    let better = |a: i128, b: i128| if greatest { a.max(b) } else { a.min(b) };
+    let range = |name: &str| {
+        let (min, max) = module.dims.get(name).map_or((0, u64::MAX), |r| (r.min, r.max));
+        (i128::from(min), i128::from(max))
+    };
+    let coefficient = |name: &str| dim.terms().find(|t| t.0 == name).map_or(0, |t| i128::from(t.1));
+    let joint = module
+        .dims
+        .iter()
+        .find_map(|(past, r)| Some((past.as_str(), r.before.as_deref()?)));
     let mut sum = i128::from(dim.constant());
     for (name, coefficient) in dim.terms() {
-        let (min, max) = module.dims.get(name).map_or((0, u64::MAX), |r| (r.min, r.max));
+        if joint.is_some_and(|(past, tokens)| name == past || name == tokens) {
+            continue;
+        }
+        let (min, max) = range(name);
         let at = if (coefficient > 0) == greatest { max } else { min };
-        sum = sum.saturating_add(i128::from(coefficient).saturating_mul(at.into()));
+        sum = sum.saturating_add(i128::from(coefficient).saturating_mul(at));
     }
-    sum
+    let Some((past, tokens)) = joint else { return sum };
+    let (of_past, of_tokens) = (coefficient(past), coefficient(tokens));
+    let ((past_min, most), (tokens_min, tokens_max)) = (range(past), range(tokens));
+    // A linear function is extreme at a corner of what is allowed.
+    let corners = [tokens_min, tokens_max.min(most - past_min)].map(|t| {
+        let at = |p: i128| of_past.saturating_mul(p).saturating_add(of_tokens.saturating_mul(t));
+        better(at(past_min), at((most - t).max(past_min)))
+    });
+    sum.saturating_add(better(corners[0], corners[1]))
 }
 
 /// Greatest number of elements along `axes` of `shape`.

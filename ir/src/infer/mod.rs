@@ -15,7 +15,7 @@ mod source;
 mod window;
 
 pub use error::{InferError, InferErrorKind};
-pub(crate) use interval::least;
+pub(crate) use interval::{extreme, least};
 pub use origin::{Origin, Origins};
 pub(crate) use source::fits;
 

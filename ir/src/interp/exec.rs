@@ -51,7 +51,11 @@ impl<'a> Machine<'a> {
             }
         }
         let values = vec![None; entry.values.len()];
-        let (bindings, states) = (inputs.dims.clone(), BTreeMap::new());
+        let (mut bindings, states) = (inputs.dims.clone(), BTreeMap::new());
+        // Where nothing is said, nothing is in states yet.
+        for (name, _) in module.dims.iter().filter(|(_, r)| r.before.is_some()) {
+            bindings.entry(name.clone()).or_insert(0);
+        }
         Ok(Machine {
             module,
             entry,

@@ -218,10 +218,11 @@ fn item(module: &mut Module, pair: Syntax<'_>) -> Parsed<()> {
         Rule::dim_decl => {
             let name = c.next()?;
             let (min, max) = (number(&c.next()?)?, number(&c.next()?)?);
+            let before = c.next_if(Rule::ident).map(|tokens| tokens.as_str().to_owned());
             dim_name(name.as_str()).ok_or_else(|| error(&name, "this word is no name of a dimension"))?;
             module
                 .dims
-                .insert(name.as_str().to_owned(), DimRange { min, max })
+                .insert(name.as_str().to_owned(), DimRange { min, max, before })
                 .is_none()
         }
         Rule::weight_decl => {

@@ -15,7 +15,11 @@ impl fmt::Display for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "module {} {}", quote(&self.name), self.stage)?;
         section(f, &self.dims, |f, name, range| {
-            writeln!(f, "dim {name}: {}..{}", range.min, range.max)
+            write!(f, "dim {name}: {}..{}", range.min, range.max)?;
+            if let Some(tokens) = &range.before {
+                write!(f, " before {tokens}")?;
+            }
+            writeln!(f)
         })?;
         section(f, &self.weights, print_weight)?;
         section(f, &self.tables, |f, name, table| print_table(f, name, table))?;

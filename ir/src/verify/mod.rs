@@ -122,6 +122,9 @@ pub enum Violation {
     /// 4.
     #[error("the bound on sums over axes {0:?} is malformed")]
     AbsSum(Vec<usize>),
+    /// A dimension of what states hold does not precede another.
+    #[error("one dimension from 0 on is what states hold, before another that is appended")]
+    Past,
     /// 5.
     #[error("a state holds numbers and grows along an axis of run-time length")]
     State,

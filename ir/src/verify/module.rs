@@ -30,6 +30,21 @@ pub(super) fn check(module: &Module, errors: &mut Vec<VerifyError>) {
             );
         }
     }
+    let past = || {
+        module
+            .dims
+            .iter()
+            .filter_map(|(name, r)| Some((name, r, r.before.as_ref()?)))
+    };
+    for (i, (name, range, tokens)) in past().enumerate() {
+        let known = module
+            .dims
+            .get(tokens)
+            .is_some_and(|t| t.before.is_none() && t.min <= range.max);
+        if i > 0 || !known || range.min != 0 {
+            report("dimension", name, Violation::Past);
+        }
+    }
     for (name, weight) in &module.weights {
         check_weight(module, weight, &mut |v| report("weight", name, v));
     }

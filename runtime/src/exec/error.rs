@@ -49,6 +49,20 @@ pub enum ExecError {
         /// The table.
         table: String,
     },
+    /// The cache is of other links than the instance.
+    #[error("the cache has links of the lengths {given:?}, the run continues links of {expected:?}")]
+    CacheLinks {
+        /// Of the instance.
+        expected: Vec<u32>,
+        /// In the cache.
+        given: Vec<u32>,
+    },
+    /// Cells of the cache do not fit the circuit.
+    #[error("what link {link} appended to the cache is of another circuit, or damaged")]
+    CacheCells {
+        /// The link, from 0.
+        link: u16,
+    },
     /// The number of weights differs.
     #[error("the circuit has {expected} weights, {given} were given")]
     WeightCount {

@@ -53,7 +53,7 @@ fn reads_of(e: &Equation) -> impl Iterator<Item = &Read> {
 
 impl Fast {
     pub(super) fn new(instance: &Instance) -> Self {
-        let entry = instance.entry;
+        let entry = &instance.entry;
         let mut columns = BTreeMap::new();
         let mut sources = Vec::new();
         for r in entry.equations.iter().flat_map(reads_of) {
@@ -65,8 +65,10 @@ impl Fast {
                 sources.push((r.source, source_bounds(instance, r.source)));
             }
         }
-        let bounded = entry.equations.iter().map(|e| {
-            let r = bounds::right(instance.circuit, entry, e);
+        // Bounds are the family's: at a link, a read of the cache is many, of which at most one reads a cell.
+        let family = &instance.circuit.entries[instance.entry_index];
+        let bounded = family.equations.iter().map(|e| {
+            let r = bounds::right(instance.circuit, family, e);
             r.lo > -(1 << 30) && r.hi < 1 << 30
         });
         Self {
@@ -149,7 +151,7 @@ impl Fast {
 
 /// Bounds of a source's values, with 0 for coordinates outside.
 fn source_bounds(instance: &Instance, source: Source) -> (i64, i64) {
-    let entry = instance.entry;
+    let entry = &instance.entry;
     let (lo, hi) = match source {
         Source::Input(i) => {
             let i = &entry.inputs[i as usize];
@@ -602,7 +604,7 @@ mod tests {
     fn agree(case: &Case) {
         let instance = case.circuit.instantiate(0, &case.dims).unwrap();
         let fast = execute(&instance, &case.weights, &case.inputs).unwrap();
-        let reference = execute_reference(&instance, &case.weights, &case.inputs).unwrap();
+        let reference = execute_reference(&instance, &case.weights, &case.inputs, &[]).unwrap();
         assert_eq!(fast, reference);
     }
 

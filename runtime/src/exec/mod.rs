@@ -22,7 +22,7 @@ mod walk;
 mod tests;
 
 pub use error::ExecError;
-use mlc_circuit::{InputKind, Instance, Left, SiteRef, Step};
+use mlc_circuit::{CellTree, Circuit, InputKind, Instance, Left, Len, SiteRef, Step};
 
 use crate::weights::IntWeights;
 use state::State;
@@ -38,10 +38,68 @@ pub struct Execution {
     pub outputs: Vec<Vec<i32>>,
 }
 
+/// What one link of a chain appends to the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Number of indices on the growing axes.
+    pub len: u32,
+    /// Per growing segment of the entry, in its order, the cells of this link, row-major.
+    pub cells: Vec<Vec<i32>>,
+}
+
+impl Appended {
+    /// Several links' as that of one, whose integers are the same: what a chain of proofs cut otherwise would append. `None`
+    /// where the parts are not those of one entry.
+    pub fn joined(circuit: &Circuit, entry: usize, dims: &[u32], parts: &[Self]) -> Option<Self> {
+        let entry = circuit.entries.get(entry)?;
+        let growing = entry.segments.iter().filter_map(|s| Some((s, usize::from(s.grows?))));
+        let mut cells = Vec::new();
+        for (i, (segment, axis)) in growing.enumerate() {
+            let len = |axes: &[Len]| {
+                let mut lens = axes.iter().map(|a| a.at(dims));
+                lens.try_fold(1usize, |n, l| n.checked_mul(l?))
+            };
+            let (blocks, inner) = (len(&segment.axes[..axis])?, len(&segment.axes[axis + 1..])?);
+            let mut out = Vec::new();
+            for block in 0..blocks {
+                for part in parts {
+                    let one = part.len as usize * inner;
+                    out.extend_from_slice(part.cells.get(i)?.get(block * one..(block + 1) * one)?);
+                }
+            }
+            cells.push(out);
+        }
+        let len = parts.iter().map(|p| p.len).sum();
+        Some(Self { len, cells })
+    }
+}
+
+impl Execution {
+    /// What this run has appended; `None` for an entry without a cache.
+    pub fn appended(&self, instance: &Instance) -> Option<Appended> {
+        let dims = instance.circuit.chain_dims().filter(|_| instance.entry.grows())?;
+        let ids = instance.segments_of(CellTree::Appended);
+        Some(Appended {
+            len: instance.dims[usize::from(dims.tokens)],
+            cells: ids.map(|id| self.segments[id].clone()).collect(),
+        })
+    }
+}
+
 /// Runs an instance. `inputs` has one row-major tensor per input of the entry (public and private alike), in the
 /// integers of the statement.
 pub fn execute(instance: &Instance, weights: &IntWeights, inputs: &[Vec<i32>]) -> Result<Execution, ExecError> {
-    run(instance, weights, inputs, &mut fast::Fast::new(instance))
+    execute_after(instance, weights, inputs, &[])
+}
+
+/// [`execute`] for a link of a chain: `earlier` is what the links before it have appended, in their order.
+pub fn execute_after(
+    instance: &Instance,
+    weights: &IntWeights,
+    inputs: &[Vec<i32>],
+    earlier: &[Appended],
+) -> Result<Execution, ExecError> {
+    run(instance, weights, inputs, earlier, &mut fast::Fast::new(instance))
 }
 
 /// [`execute`] by the plain loops of the reference evaluator: slow, for tests.
@@ -49,8 +107,9 @@ pub fn execute_reference(
     instance: &Instance,
     weights: &IntWeights,
     inputs: &[Vec<i32>],
+    earlier: &[Appended],
 ) -> Result<Execution, ExecError> {
-    run(instance, weights, inputs, &mut reference::Reference)
+    run(instance, weights, inputs, earlier, &mut reference::Reference)
 }
 
 /// What evaluates right sides. `slice` is the index on the first axis inside a repetition: only that part of the
@@ -73,9 +132,15 @@ fn run(
     instance: &Instance,
     weights: &IntWeights,
     inputs: &[Vec<i32>],
+    earlier: &[Appended],
     by: &mut impl Evaluator,
 ) -> Result<Execution, ExecError> {
-    let mut state = State::new(instance, weights, inputs)?;
+    let mut state = State::new(instance, weights, inputs, earlier)?;
+    for link in 0..instance.links.len() as u16 {
+        for id in instance.segments_of(CellTree::Earlier(link)) {
+            by.written(&state, SiteRef::Segment(id as u16), None);
+        }
+    }
     for input in &instance.entry.inputs {
         if let InputKind::Private { segment } = input.kind {
             by.written(&state, SiteRef::Segment(segment), None);

@@ -47,6 +47,8 @@ fn sum_cells(access: &Access, shape: &[usize], x: &[usize], value: &impl Fn(usiz
     for (map, &len) in access.axes.iter().zip(shape) {
         let coordinates = match map {
             AxisMap::Before { iter } => 0..x[*iter as usize].min(len),
+            // An instance has none of these.
+            AxisMap::From { .. } => 0..0,
             AxisMap::Affine { offset, parts } => {
                 let y = parts
                     .iter()

@@ -1,8 +1,8 @@
 //! The integers computed so far: digits, table checks, maxima, and the looked-up values.
 
-use mlc_circuit::{InputKind, Instance, Left, Outer, SiteRef, Source, Table};
+use mlc_circuit::{CellTree, InputKind, Instance, Left, Outer, SiteRef, Source, Table};
 
-use super::{ExecError, Execution};
+use super::{Appended, ExecError, Execution};
 use crate::weights::IntWeights;
 
 /// Cells, indices and outputs in the making; what is not computed yet is 0.
@@ -41,13 +41,14 @@ fn table_name(table: Option<&Table>) -> String {
 }
 
 impl<'a> State<'a> {
-    /// Checks inputs and weights, and fills the segments of private inputs.
+    /// Checks inputs and weights, and fills the segments of private inputs and of the cache.
     pub(super) fn new(
         instance: &'a Instance<'a>,
         weights: &'a IntWeights,
         inputs: &'a [Vec<i32>],
+        earlier: &[Appended],
     ) -> Result<Self, ExecError> {
-        let entry = instance.entry;
+        let entry = &instance.entry;
         let zeros = |shape: Vec<usize>| vec![0i32; shape.iter().product()];
         let mut state = Self {
             instance,
@@ -110,7 +111,34 @@ impl<'a> State<'a> {
                 }
             }
         }
+        state.read_cache(earlier)?;
         Ok(state)
+    }
+
+    /// Fills the segments that earlier links of a chain have appended.
+    fn read_cache(&mut self, earlier: &[Appended]) -> Result<(), ExecError> {
+        let instance = self.instance;
+        let lens: Vec<u32> = earlier.iter().map(|a| a.len).collect();
+        if lens != instance.links {
+            return Err(ExecError::CacheLinks {
+                expected: instance.links.clone(),
+                given: lens,
+            });
+        }
+        for (link, appended) in (0u16..).zip(earlier) {
+            let ids: Vec<usize> = instance.segments_of(CellTree::Earlier(link)).collect();
+            if ids.len() != appended.cells.len() {
+                return Err(ExecError::CacheCells { link });
+            }
+            for (&id, cells) in ids.iter().zip(&appended.cells) {
+                let table = instance.entry.segments[id].table.map(|t| instance.table(t));
+                if cells.len() != self.segments[id].len() || no_key(cells, table).is_some() {
+                    return Err(ExecError::CacheCells { link });
+                }
+                self.segments[id].copy_from_slice(cells);
+            }
+        }
+        Ok(())
     }
 
     fn check_weights(&self) -> Result<(), ExecError> {
@@ -137,7 +165,8 @@ impl<'a> State<'a> {
 
     /// The table and the keys of a set of lookups; a segment may have no table.
     pub(super) fn lookups(&self, site: SiteRef) -> (Option<&'a Table>, &[i32]) {
-        let entry = self.instance.entry;
+        let instance = self.instance;
+        let entry = &instance.entry;
         match site {
             SiteRef::Segment(s) => {
                 let table = entry.segments[s as usize].table;
@@ -164,7 +193,8 @@ impl<'a> State<'a> {
 
     /// Writes the right side of an equation: an output whole, or the digits of the left side.
     pub(super) fn write(&mut self, q: usize, slice: Option<usize>, mut right: Vec<i32>) -> Result<(), ExecError> {
-        let entry = self.instance.entry;
+        let instance = self.instance;
+        let entry = &instance.entry;
         let e = &entry.equations[q];
         let shape = self.instance.out(e);
         let range = part(shape.iter().product(), &shape, slice);
@@ -231,7 +261,8 @@ impl<'a> State<'a> {
         mut compared: Vec<i32>,
         hidden: Option<Vec<i32>>,
     ) -> Result<(), ExecError> {
-        let entry = self.instance.entry;
+        let instance = self.instance;
+        let entry = &instance.entry;
         let s = &entry.sites[site];
         let shape = self.instance.lens(&s.axes);
         let Some([maximum, _]) = s.compared() else {

@@ -7,7 +7,7 @@ use crate::testing::{self, Activation, Builder, Case, plain};
 
 fn run(case: &Case) -> Result<Execution, ExecError> {
     let instance = case.circuit.instantiate(0, &case.dims).unwrap();
-    let reference = execute_reference(&instance, &case.weights, &case.inputs);
+    let reference = execute_reference(&instance, &case.weights, &case.inputs, &[]);
     assert_eq!(execute(&instance, &case.weights, &case.inputs), reference);
     reference
 }

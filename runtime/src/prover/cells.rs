@@ -12,30 +12,31 @@ use crate::backend::{Backend, VectorOps};
 /// Variables of the inner factor of an `eq(point, ·)` over a flat vector.
 const INNER_BITS: usize = 10;
 
-/// Adds `scale · Σ coefficient · eq(ρ, ·)` of an equation's left side to the witness functional.
+/// Adds `scale · Σ coefficient · eq(ρ, ·)` of an equation's left side to the functionals of the vectors of cells.
 pub fn add_left<B: Backend>(
     backend: &B,
     instance: &Instance<'_>,
     equation: &Equation,
     rho: &[QM31],
     scale: QM31,
-    phi: &mut B::Ext,
+    phi: &mut [B::Ext],
 ) {
     let Left::Cells(cells) = &equation.left else { return };
     let weights = output_weights(instance, equation, rho);
     for (k, s) in cells {
         let layout = &instance.segments[*s as usize];
+        let phi = &mut phi[instance.vector_of[*s as usize]];
         weights.add_to(backend, scale * m31(*k), &Order::of(layout), phi, layout.offset);
     }
 }
 
-/// The value of an equation's left side at ρ; `cells` are the witness cells by position.
+/// The value of an equation's left side at ρ; `cells` are the cells of each vector by position.
 pub fn left_value<B: Backend>(
     backend: &B,
     instance: &Instance<'_>,
     equation: &Equation,
     rho: &[QM31],
-    cells: &B::Base,
+    cells: &[B::Base],
 ) -> QM31 {
     let Left::Cells(digits) = &equation.left else {
         return QM31::zero();
@@ -43,6 +44,7 @@ pub fn left_value<B: Backend>(
     let weights = output_weights(instance, equation, rho);
     digits.iter().fold(QM31::zero(), |sum, (k, s)| {
         let layout = &instance.segments[*s as usize];
+        let cells = &cells[instance.vector_of[*s as usize]];
         sum + weights.apply(backend, &Order::of(layout), cells, layout.offset) * m31(*k)
     })
 }
@@ -60,13 +62,13 @@ fn output_weights(instance: &Instance<'_>, equation: &Equation, rho: &[QM31]) ->
     }
 }
 
-/// Adds `scale · eq(point, position)` on the cells of a tensor of the flat space.
-fn add_eq<B: VectorOps>(backend: &B, layout: &BlockLayout, point: &[QM31], scale: QM31, out: &mut B::Ext) {
+/// Adds `scale · eq(point, position)`, by the positions of a layout, to as many cells from `at` on.
+fn add_eq<B: VectorOps>(backend: &B, layout: &BlockLayout, point: &[QM31], scale: QM31, out: &mut B::Ext, at: usize) {
     let low = (layout.block_bits() as usize).min(INNER_BITS);
     let (high_point, low_point) = point.split_at(point.len() - low);
     let mut outer = eq_range(high_point, layout.offset >> low, layout.len() >> low);
     outer.iter_mut().for_each(|o| *o *= scale);
-    backend.add_outer(out, layout.offset, &outer, &backend.ext(eq_table(low_point, 1 << low)));
+    backend.add_outer(out, at, &outer, &backend.ext(eq_table(low_point, 1 << low)));
 }
 
 /// The entries of [`inner_eq`] divide vectors into pieces of this length.
@@ -82,11 +84,15 @@ pub fn inner_eq<B: VectorOps>(backend: &B, point: &[QM31], values: &B::Base) -> 
     backend.inner_product(values, 0, &outer, &backend.ext(eq_table(low_point, 1 << low)))
 }
 
-/// Adds `scale ·` the keys' functional (see the verifier's `keys`) to the witness functional.
-pub fn add_keys<B: Backend>(backend: &B, instance: &Instance<'_>, zeta: &[QM31], scale: QM31, phi: &mut B::Ext) {
+/// Adds `scale ·` the keys' functional (see the verifier's `keys`) to the functionals of the vectors of cells.
+pub fn add_keys<B: Backend>(backend: &B, instance: &Instance<'_>, zeta: &[QM31], scale: QM31, phi: &mut [B::Ext]) {
     for s in &instance.sites {
         match s.site {
-            SiteRef::Segment(_) => add_eq(backend, &s.layout, zeta, scale, phi),
+            SiteRef::Segment(id) => {
+                let id = usize::from(id);
+                let at = instance.segments[id].offset;
+                add_eq(backend, &s.layout, zeta, scale, &mut phi[instance.vector_of[id]], at);
+            }
             SiteRef::Virtual(v) => {
                 let weighting = Weighting::layout(&s.layout, zeta);
                 for t in &instance.entry.sites[v as usize].index {
@@ -94,6 +100,7 @@ pub fn add_keys<B: Backend>(backend: &B, instance: &Instance<'_>, zeta: &[QM31],
                     let target = &instance.segments[segment as usize];
                     let weights = Weights::new(&t.access, &weighting, &target.shape);
                     let factor = scale * m31(t.coefficient.into());
+                    let phi = &mut phi[instance.vector_of[segment as usize]];
                     weights.add_to(backend, factor, &Order::of(target), phi, target.offset);
                 }
             }

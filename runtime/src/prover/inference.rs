@@ -1,17 +1,17 @@
 //! The proof of an inference, proving side. Mirrors `mlc_verifier::inference` move by move.
 
 use mlc_circuit::{
-    BlockLayout, ChannelKind, Equation, InputKind, Instance, Left, Operand as Factor, SiteRef, SiteShape, Source,
-    bits_for,
+    CellTree, CellVector, ChannelKind, Equation, InputKind, Instance, Left, Operand as Factor, SiteRef, SiteShape,
+    Source, bits_for,
 };
 use mlc_verifier::commitment::{Claim, EqPoint, TreeShape};
-use mlc_verifier::field::{M31, QM31, eq_table, m31, powers};
+use mlc_verifier::field::{M31, QM31, eq_table, m31, pow2, powers};
 use mlc_verifier::functional::split_point;
 use mlc_verifier::relations::{
     BoundProduct, ProductShape, ReadClaim, Side, WeightClaim, alignment, free_mass, linear_claim, output_bits,
 };
-use mlc_verifier::security::Schedule;
-use mlc_verifier::statement::Statement;
+use mlc_verifier::security::{Schedule, merge_bits};
+use mlc_verifier::statement::{Cache, Piece, Statement};
 use mlc_verifier::transcript::Hash;
 use num_traits::{One, Zero};
 use rayon::prelude::*;
@@ -32,6 +32,8 @@ use crate::weights::IntWeights;
 pub mod label {
     /// The witness cells before their commitment.
     pub const WITNESS_CELLS: &str = "witness cells";
+    /// The cells that a link appends to the cache, before their commitment.
+    pub const APPENDED_CELLS: &str = "appended cells";
     /// Move 1.
     pub const WITNESS_ROOT: &str = "witness root";
     /// Move 2: the value of an equation's left side at the output point.
@@ -70,6 +72,61 @@ pub struct CommittedWeights<'a, B: Backend> {
     pub tree: Option<&'a dyn TreeStore>,
 }
 
+/// The committed cells of a cache: what this link appends, and what earlier ones have.
+pub struct CommittedCache<'a, B: Backend> {
+    /// Of this link; `None` for an entry without a cache.
+    pub appended: Option<&'a CommittedVector<B>>,
+    /// Of the earlier links, in their order.
+    pub earlier: &'a [CommittedVector<B>],
+}
+
+impl<B: Backend> CommittedCache<'_, B> {
+    /// Of an entry without a cache.
+    pub fn none() -> Self {
+        Self {
+            appended: None,
+            earlier: &[],
+        }
+    }
+
+    /// What the statement says of it.
+    pub fn statement(&self, instance: &Instance<'_>) -> Option<Cache> {
+        let pieces = self.earlier.iter().zip(&instance.links);
+        Some(Cache {
+            read: pieces.map(|(v, &len)| Piece { len, root: v.root() }).collect(),
+            appended: self.appended?.root(),
+        })
+    }
+}
+
+/// Commits what a run appends to the cache; `None` for an entry without one.
+pub fn commit_appended<B: Backend>(
+    backend: &B,
+    instance: &Instance<'_>,
+    schedule: &Schedule,
+    execution: &Execution,
+    tamper: &mut dyn Tamper,
+) -> Option<CommittedVector<B>> {
+    let at = instance.vectors.iter().position(|v| v.tree == CellTree::Appended)?;
+    let mut cells = vector_cells(instance, at, execution);
+    tamper.base(label::APPENDED_CELLS, &mut cells);
+    Some(CommittedVector::new(backend, cells, schedule.cells[at]))
+}
+
+/// The cells of one vector as executed, by position.
+fn vector_cells(instance: &Instance<'_>, vector: usize, execution: &Execution) -> Vec<M31> {
+    let mut cells = vec![M31::zero(); instance.vectors[vector].cells];
+    let segments = instance.segments.iter().zip(&execution.segments);
+    for ((layout, values), _) in segments.zip(&instance.vector_of).filter(|(_, v)| **v == vector) {
+        let values = Order::of(layout).arrange(values);
+        cells[layout.offset..][..values.len()]
+            .iter_mut()
+            .zip(values.iter())
+            .for_each(|(c, &v)| *c = m31(v.into()));
+    }
+    cells
+}
+
 /// Proves that `execution` is the run of `statement`. Everything is checked by the verifier; a wrong execution gives a
 /// proof that is refused.
 #[allow(clippy::too_many_arguments)]
@@ -79,6 +136,7 @@ pub fn prove<B: Backend>(
     schedule: &Schedule,
     digest: &Hash,
     weights: &CommittedWeights<'_, B>,
+    cache: &CommittedCache<'_, B>,
     statement: &Statement,
     execution: &Execution,
     tamper: &mut dyn Tamper,
@@ -90,6 +148,7 @@ pub fn prove<B: Backend>(
         instance,
         schedule,
         weights,
+        cache,
         tables: Tables::new(instance, statement, execution),
         statement,
         constant_shapes: (0..instance.circuit.constants.len())
@@ -151,6 +210,7 @@ struct Run<'r, 'c, B: Backend> {
     instance: &'r Instance<'c>,
     schedule: &'r Schedule,
     weights: &'r CommittedWeights<'r, B>,
+    cache: &'r CommittedCache<'r, B>,
     statement: &'r Statement,
     execution: &'r Execution,
     tables: Tables,
@@ -193,35 +253,36 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         let equations = &instance.entry.equations;
 
         // Move 1.
-        let mut executed = None;
-        let witness = schedule.witness.map(|shape| {
-            let mut cells = vec![M31::zero(); instance.cells];
-            for (layout, values) in instance.segments.iter().zip(&self.execution.segments) {
-                let values = Order::of(layout).arrange(values);
-                cells[layout.offset..][..values.len()]
-                    .iter_mut()
-                    .zip(values.iter())
-                    .for_each(|(c, &v)| *c = m31(v.into()));
+        let mut executed: Vec<B::Base> = Vec::with_capacity(instance.vectors.len());
+        let mut witness = None;
+        for (at, (vector, &shape)) in instance.vectors.iter().zip(&schedule.cells).enumerate() {
+            let mut cells = vector_cells(instance, at, self.execution);
+            executed.push(backend.base(cells.clone()));
+            if vector.tree == CellTree::Witness {
+                channel.tamper().base(label::WITNESS_CELLS, &mut cells);
+                let committed = CommittedVector::new(backend, cells, shape);
+                channel.send_hash(label::WITNESS_ROOT, committed.root());
+                witness = Some(committed);
             }
-            executed = Some(backend.base(cells.clone()));
-            channel.tamper().base(label::WITNESS_CELLS, &mut cells);
-            let committed = CommittedVector::new(backend, cells, shape);
-            channel.send_hash(label::WITNESS_ROOT, committed.root());
-            committed
-        });
+        }
+        let committed = |tree: CellTree| match tree {
+            CellTree::Witness => witness.as_ref(),
+            CellTree::Appended => self.cache.appended,
+            CellTree::Earlier(link) => self.cache.earlier.get(usize::from(link)),
+        };
+        // All of them are there where the cache is the instance's.
+        let committed: Vec<&CommittedVector<B>> = instance.vectors.iter().filter_map(|v| committed(v.tree)).collect();
         channel.send_nonce("output point", grind.output, backend);
         let rho_all = channel.transcript().draw_many(schedule.point_bits);
 
         // Move 2.
         let claims_span = tracing::info_span!("claims").entered();
-        let mut cell_claims: Vec<&'c Equation> = Vec::new();
-        let mut reads: Vec<ReadClaim<'c>> = Vec::new();
+        let mut cell_claims: Vec<&Equation> = Vec::new();
+        let mut reads: Vec<ReadClaim<'_>> = Vec::new();
         for e in equations {
             let rho = &rho_all[..output_bits(instance, e)];
-            if matches!(e.left, Left::Cells(_))
-                && let Some(executed) = &executed
-            {
-                let value = cells::left_value(backend, instance, e, rho, executed);
+            if matches!(e.left, Left::Cells(_)) {
+                let value = cells::left_value(backend, instance, e, rho, &executed);
                 channel.send_ext(label::CELL_CLAIM, &[value]);
                 cell_claims.push(e);
             }
@@ -351,22 +412,23 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         }
 
         // Moves 5 to 7.
-        let merged: Vec<Opened<B>> = match (witness, schedule.channels) {
-            (Some(witness), Some(shape)) => {
-                let end = self.lookups(channel, &witness, shape, &reads);
-                self.merge(channel, witness, end, &rho_all, &cell_claims).into()
-            }
-            _ => Vec::new(),
-        };
+        let mut merged: Vec<Opened> = Vec::new();
+        let mut vectors = committed;
+        let end;
+        if let Some(shape) = schedule.channels.filter(|_| !vectors.is_empty()) {
+            end = self.lookups(channel, &vectors, shape, &reads);
+            merged = self.merge(channel, &vectors, &end, &rho_all, &cell_claims);
+            vectors.push(&end.channels);
+        }
 
         // Move 8.
         let Some(plan) = &schedule.opening else { return };
         let _span = tracing::info_span!("opening").entered();
-        let functionals: Vec<EqPoint> = merged.iter().map(|m| m.vector.functional(&m.point)).collect();
-        let mut trees: Vec<OpenTree<'_, B>> = merged
-            .iter()
+        let opened = || merged.iter().zip(&vectors);
+        let functionals: Vec<EqPoint> = opened().map(|(m, v)| v.functional(&m.point)).collect();
+        let mut trees: Vec<OpenTree<'_, B>> = opened()
             .zip(&functionals)
-            .map(|(m, f)| m.vector.open(backend, &m.point, f, m.value))
+            .map(|((m, v), f)| v.open(backend, &m.point, f, m.value))
             .collect();
         if let (Some(tree), Some(cells)) = (self.weights.tree, self.weights.cells) {
             let coeffs = eq_table(row_point, tree.shape().rows);
@@ -401,12 +463,12 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
     fn lookups(
         &self,
         channel: &mut ProverChannel<'_>,
-        witness: &CommittedVector<B>,
+        vectors: &[&CommittedVector<B>],
         shape: TreeShape,
         reads: &[ReadClaim<'_>],
     ) -> LookupEnd<B> {
         let execution = self.execution;
-        let committed_keys = leaf_keys(self.instance, |s, out| self.committed_keys(&witness.cells, s, out));
+        let committed_keys = leaf_keys(self.instance, |s, out| self.committed_keys(vectors, s, out));
         let committed_keys = self.backend.base(committed_keys);
         Lookups {
             backend: self.backend,
@@ -421,22 +483,23 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         .prove(channel, reads)
     }
 
-    /// Move 7: for the witness and for the channels, the committed vector, its point and its value there.
+    /// Move 7: the point and the value of every vector of cells, then of the channels.
     fn merge(
         &self,
         channel: &mut ProverChannel<'_>,
-        witness: CommittedVector<B>,
-        end: LookupEnd<B>,
+        vectors: &[&CommittedVector<B>],
+        end: &LookupEnd<B>,
         rho_all: &[QM31],
         cell_claims: &[&Equation],
-    ) -> [Opened<B>; 2] {
+    ) -> Vec<Opened> {
         let _span = tracing::info_span!("merge").entered();
         let (instance, backend, grind) = (self.instance, self.backend, &self.schedule.grinding);
         channel.send_nonce("cell claim batching", grind.merge, backend);
         let delta = channel.transcript().draw();
         let deltas = powers(delta, cell_claims.len() + 3);
         let (own, shared) = deltas.split_at(cell_claims.len());
-        let mut phi = backend.constant(QM31::zero(), instance.cells);
+        let zeros = |v: &CellVector| backend.constant(QM31::zero(), v.cells);
+        let mut phi: Vec<B::Ext> = instance.vectors.iter().map(zeros).collect();
         cells::add_keys(backend, instance, &end.zeta, shared[0], &mut phi);
         for (e, &d) in cell_claims.iter().zip(own) {
             cells::add_left(backend, instance, e, &rho_all[..output_bits(instance, e)], d, &mut phi);
@@ -450,15 +513,18 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
             (shared[1], shared[2]),
             &mut psi,
         );
-        let (witness_bits, channel_bits) = (bits_for(instance.cells), bits_for(instance.channel_cells));
+        let (cell_bits, channel_bits) = (merge_bits(instance), bits_for(instance.channel_cells));
         let rounds = Rounds {
-            rounds: witness_bits.max(channel_bits),
+            rounds: cell_bits.max(channel_bits),
             degree: 2,
         };
-        let summands = vec![
-            merge_summand(backend, &witness, phi),
-            merge_summand(backend, &end.channels, backend.ext(psi)),
-        ];
+        // A claim may touch several vectors: all of them count as often as the longest.
+        let summand = |(v, phi): (&&CommittedVector<B>, B::Ext)| {
+            let short = cell_bits - bits_for(v.cells.len());
+            merge_summand(backend, v, phi, pow2(short as u32).inverse())
+        };
+        let mut summands: Vec<Summand<B>> = vectors.iter().zip(phi).map(summand).collect();
+        summands.push(merge_summand(backend, &end.channels, backend.ext(psi), QM31::one()));
         let merged = sumcheck::prove_rounds(
             backend,
             channel,
@@ -467,34 +533,33 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
             rounds,
             self.grind(grind.merge),
         );
-        let values = [merged.finals[0].0, merged.finals[1].0];
+        let values: Vec<QM31> = merged.finals.iter().map(|f| f.0).collect();
         channel.send_ext(label::MERGED_CELLS, &values);
-        let last = |bits: usize| merged.point[rounds.rounds - bits..].to_vec();
-        [
-            Opened {
-                vector: witness,
-                point: last(witness_bits),
-                value: values[0],
-            },
-            Opened {
-                vector: end.channels,
-                point: last(channel_bits),
-                value: values[1],
-            },
-        ]
+        let bits = vectors.iter().map(|v| bits_for(v.cells.len())).chain([channel_bits]);
+        bits.zip(values)
+            .map(|(bits, value)| Opened {
+                point: merged.point[rounds.rounds - bits..].to_vec(),
+                value,
+            })
+            .collect()
     }
 
-    /// The keys of a site as the committed witness has them, in the order of its leaves.
-    fn committed_keys(&self, witness: &[M31], s: &SiteShape, out: &mut [M31]) {
-        let cells = |layout: &BlockLayout| &witness[layout.offset..layout.offset + layout.len()];
+    /// The keys of a site as the committed cells have them, in the order of its leaves.
+    fn committed_keys(&self, vectors: &[&CommittedVector<B>], s: &SiteShape, out: &mut [M31]) {
+        let cells = |segment: u16| {
+            let segment = usize::from(segment);
+            let layout = &self.instance.segments[segment];
+            let vector = &vectors[self.instance.vector_of[segment]].cells;
+            (layout, &vector[layout.offset..layout.offset + layout.len()])
+        };
         match s.site {
-            // A segment's cells are its keys, at the same positions.
-            SiteRef::Segment(_) => out.copy_from_slice(cells(&s.layout)),
+            // A segment's cells are its keys, in the same order.
+            SiteRef::Segment(id) => out.copy_from_slice(cells(id).1),
             SiteRef::Virtual(v) => {
                 let terms = &self.instance.entry.sites[v as usize].index;
                 let keys = super::forms::evaluate(self.instance, terms, &s.layout.shape, &self.statement.inputs, |s| {
-                    let layout = &self.instance.segments[s as usize];
-                    Order::of(layout).row_major_of(cells(layout))
+                    let (layout, cells) = cells(s);
+                    Order::of(layout).row_major_of(cells)
                 });
                 out.copy_from_slice(&Order::of(&s.layout).arrange(&keys));
             }
@@ -502,17 +567,21 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
     }
 }
 
-/// A committed vector to be opened at one point.
-struct Opened<B: Backend> {
-    vector: CommittedVector<B>,
+/// A committed vector's opening: its point, and its value there.
+struct Opened {
     point: Vec<QM31>,
     value: QM31,
 }
 
-/// `Σ_pos cells[pos] · functional[pos]`.
-pub(super) fn merge_summand<B: Backend>(backend: &B, vector: &CommittedVector<B>, functional: B::Ext) -> Summand<B> {
+/// `coefficient · Σ_pos cells[pos] · functional[pos]`.
+pub(super) fn merge_summand<B: Backend>(
+    backend: &B,
+    vector: &CommittedVector<B>,
+    functional: B::Ext,
+    coefficient: QM31,
+) -> Summand<B> {
     Summand {
-        coefficient: QM31::one(),
+        coefficient,
         axes: vec![Axis::of(vector.cells.len())],
         eq: Vec::new(),
         a: Operand::base(backend.base(vector.cells.clone())),
@@ -521,8 +590,13 @@ pub(super) fn merge_summand<B: Backend>(backend: &B, vector: &CommittedVector<B>
     }
 }
 
-/// The public part of an execution: private inputs stay out.
-pub fn statement(instance: &Instance<'_>, inputs: &[Vec<i32>], execution: &Execution) -> Statement {
+/// The public part of an execution: private inputs stay out, and of a cache all but its commitments.
+pub fn statement(
+    instance: &Instance<'_>,
+    inputs: &[Vec<i32>],
+    execution: &Execution,
+    cache: Option<Cache>,
+) -> Statement {
     let public = |(i, values): (usize, &Vec<i32>)| match instance.entry.inputs[i].kind {
         InputKind::Public => values.clone(),
         InputKind::Private { .. } => Vec::new(),
@@ -532,5 +606,6 @@ pub fn statement(instance: &Instance<'_>, inputs: &[Vec<i32>], execution: &Execu
         dims: instance.dims.clone(),
         inputs: inputs.iter().enumerate().map(public).collect(),
         outputs: execution.outputs.clone(),
+        cache,
     }
 }

@@ -8,7 +8,7 @@ use mlc_verifier::relations::{linear_claim, output_bits, point_bits};
 use mlc_verifier::security::{Parameters, ScheduleError};
 use mlc_verifier::setup::{SetupSchedule, keys_functional, transcript};
 use mlc_verifier::transcript::Hash;
-use num_traits::Zero;
+use num_traits::{One, Zero};
 use rayon::prelude::*;
 
 use super::cells;
@@ -170,7 +170,7 @@ fn run<B: Backend>(
         rounds: bits_for(instance.channel_cells),
         degree: 2,
     };
-    let summands = vec![merge_summand(backend, &end.channels, backend.ext(psi))];
+    let summands = vec![merge_summand(backend, &end.channels, backend.ext(psi), QM31::one())];
     let merged = sumcheck::prove_rounds(
         backend,
         channel,

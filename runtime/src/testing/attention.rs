@@ -201,6 +201,97 @@ pub fn tokens_to_logits(batch: usize, tokens: u32, most: u32, vocabulary: usize,
     case
 }
 
+/// One layer of attention with a cache, over `batch` sequences of up to `most` tokens in all, read link by link: embeddings by
+/// token and position, turned queries and keys, a causal mask, weighted sums, and logits. Queries are those of a link, keys and
+/// values those of all links so far. The dimensions are `tokens` and `past`; inputs are of the first link.
+pub fn cached_attention(batch: usize, tokens: u32, most: u32, vocabulary: usize, width: usize) -> Case {
+    let mut b = Builder::new("cached attention", 13);
+    let rows = Len::fixed(batch);
+    let length = b.dim("tokens", most);
+    let past = b.past(&length, most);
+    let whole = past.plus(&length).sorted();
+    let sequence = [rows.clone(), length.clone()];
+    let ids = b.input("ids", &sequence, 0, vocabulary as i32 - 1);
+    let Source::Input(ids) = ids.source else {
+        unreachable!("an input is a source of its kind")
+    };
+    let embedding = b.weight("embedding", &[vocabulary], width, 6);
+    let positions = b.weight("positions", &[most as usize], width, 6);
+    let selected = Outer::Selected {
+        input: ids,
+        axes: vec![0, 1],
+    };
+    let place = Outer::Axis {
+        axis: 1,
+        offset: past.clone(),
+    };
+    let axes = [rows.clone(), length.clone(), Len::fixed(width)];
+    let embed = vec![b.rows(embedding, vec![selected], 2), b.rows(positions, vec![place], 2)];
+    let x = b.requant("embed", &axes, vec![], embed, Activation::Clamp(31));
+    let angles = b.constant("angles", &[most as usize + 1, width], 15);
+    let mut from_past = Access::axes(&[1, 2]);
+    from_past.axes[0] = AxisMap::From {
+        dim: past.per_dim[0].0,
+        offset: 1,
+        parts: vec![(1, 1)],
+    };
+    let turned = Product {
+        coefficient: 1,
+        shared: vec![1, 2],
+        group: Vec::new(),
+        a: Operand::Reads(vec![x.whole()]),
+        b: Operand::Reads(vec![angles.read(1, from_past)]),
+    };
+    let q = b.requant("queries", &axes, vec![], vec![turned.clone()], Activation::Clamp(31));
+    let k = b.requant(
+        "keys",
+        &axes,
+        vec![plain(x.whole())],
+        vec![turned],
+        Activation::Clamp(31),
+    );
+    b.grow(&k, 1);
+    let v = b.requant("values", &axes, vec![plain(x.whole())], vec![], Activation::Clamp(15));
+    b.grow(&v, 1);
+    let square = [rows.clone(), length.clone(), whole.clone()];
+    let scores = Product {
+        coefficient: 1,
+        shared: vec![0],
+        group: vec![Len::fixed(width)],
+        a: Operand::Reads(vec![q.read(1, Access::axes(&[0, 1, 3]))]),
+        b: Operand::Reads(vec![k.read(1, Access::axes(&[0, 2, 3]))]),
+    };
+    let mask = Mask::Causal(Causal {
+        row: 1,
+        col: 2,
+        offset: past,
+        window: None,
+    });
+    let p = b.masked_softmax("scores", &square, (vec![], vec![scores]), &[mask], 31);
+    let weighted = Product {
+        coefficient: 1,
+        shared: vec![0],
+        group: vec![whole],
+        a: Operand::Reads(vec![p.read(1, Access::axes(&[0, 1, 3]))]),
+        b: Operand::Reads(vec![v.read(1, Access::axes(&[0, 3, 2]))]),
+    };
+    let y = b.requant("mix", &axes, vec![], vec![weighted], Activation::Clamp(31));
+    let mut out = sequence.to_vec();
+    out.push(Len::fixed(vocabulary));
+    let head = Product {
+        coefficient: 1,
+        shared: Vec::new(),
+        group: vec![Len::fixed(width)],
+        a: Operand::Reads(vec![y.read(1, Access::axes(&[0, 1, 3]))]),
+        b: Operand::Weight {
+            weight: embedding,
+            outer: vec![Outer::axis(2)],
+        },
+    };
+    b.output("logits", &out, vec![], vec![head], Label::ArgMax);
+    Case::new(b, &[tokens, 0])
+}
+
 /// Makes every row of a masked maximum visible somewhere: the first key of inputs named "hidden", or, where they hide
 /// query by query, the diagonal.
 pub(super) fn show_first(case: &mut Case) {

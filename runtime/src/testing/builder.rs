@@ -93,8 +93,29 @@ impl Builder {
 
     /// A run-time dimension.
     pub fn dim(&mut self, name: &str, max: u32) -> Len {
-        self.circuit.dims.push(RuntimeDim { name: name.into(), max });
+        self.circuit.dims.push(RuntimeDim::new(name, max));
         Len::dim(self.circuit.dims.len() as u16 - 1)
+    }
+
+    /// The run-time dimension of what earlier links of a chain have appended, before dimension `tokens`.
+    pub fn past(&mut self, tokens: &Len, max: u32) -> Len {
+        let mut past = RuntimeDim::new("past", max);
+        past.before = tokens.per_dim.first().map(|d| d.0);
+        self.circuit.dims.push(past);
+        Len::dim(self.circuit.dims.len() as u16 - 1)
+    }
+
+    /// Makes a requantised tensor one that grows along `axis`; it is then read at indices from the first link's on.
+    pub fn grow(&mut self, act: &Act, axis: u8) {
+        if let Source::Lookup {
+            site: SiteRef::Segment(s),
+            ..
+        } = act.source
+        {
+            let segment = &mut self.entry().segments[usize::from(s)];
+            segment.grows = Some(axis);
+            segment.ranged = true;
+        }
     }
 
     /// Adds a table, or finds an equal one.
@@ -109,6 +130,7 @@ impl Builder {
     pub(super) fn segment(&mut self, name: String, axes: &[Len], table: Option<u16>, ranged: bool) -> u16 {
         let axes = axes.to_vec();
         self.entry().segments.push(Segment {
+            grows: None,
             name,
             axes,
             table,

@@ -281,7 +281,10 @@ fn a_row_without_visible_keys_is_no_execution() {
         position: 4,
     };
     assert_eq!(execute(&instance, &case.weights, &case.inputs), Err(hidden.clone()));
-    assert_eq!(execute_reference(&instance, &case.weights, &case.inputs), Err(hidden));
+    assert_eq!(
+        execute_reference(&instance, &case.weights, &case.inputs, &[]),
+        Err(hidden)
+    );
     // A token that no row has.
     let mut case = language();
     case.inputs[0][0] = 7;
@@ -309,7 +312,10 @@ fn hidden_keys_have_no_influence() {
     assert_ne!(other, case.inputs);
     assert_eq!(outputs(&other), outputs(&case.inputs));
     let execution = execute(&instance, &case.weights, &other).unwrap();
-    assert_eq!(statement(&instance, &other, &execution).outputs, execution.outputs);
+    assert_eq!(
+        statement(&instance, &other, &execution, None).outputs,
+        execution.outputs
+    );
 }
 
 type Edit = fn(&mut Circuit);

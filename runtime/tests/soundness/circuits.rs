@@ -765,6 +765,7 @@ fn instances_out_of_bounds_are_refused() {
     assert!(matches!(c.instantiate(0, &[5]), Err(InstanceError::DimRange { .. })));
     // More cells in a tensor, in the witness, and more lookups than can be counted.
     c.dims[0] = RuntimeDim {
+        before: None,
         name: "batch".into(),
         max: u32::MAX,
     };

@@ -187,7 +187,7 @@ fn a_proof_of_other_inputs_is_refused() {
     let mut inputs = world.case.inputs.clone();
     inputs[1][0] ^= 1;
     let execution = execute(&instance, &world.case.weights, &inputs).unwrap();
-    let other = statement(&instance, &inputs, &execution);
+    let other = statement(&instance, &inputs, &execution, None);
     assert_eq!(world.loaded.verify(&other, &proof), Err(Products));
 }
 

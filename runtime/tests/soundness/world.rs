@@ -9,7 +9,7 @@ use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::exec::{Execution, execute};
 use mlc_runtime::prover::channel::{Honest, Tamper};
 use mlc_runtime::prover::commitment::{Committed, TreeStore, commit};
-use mlc_runtime::prover::inference::{self, CommittedWeights};
+use mlc_runtime::prover::inference::{self, CommittedCache, CommittedWeights};
 use mlc_runtime::prover::relations::weight_cells;
 use mlc_runtime::testing::{self, Activation, Builder, Case, Conv, plain};
 use mlc_runtime::weights::IntWeights;
@@ -157,7 +157,7 @@ impl World {
         let tree = tree_of(&case.circuit, &params, &cells);
         let instance = case.circuit.instantiate(0, &case.dims).unwrap();
         let execution = execute(&instance, &case.weights, &case.inputs).unwrap();
-        let statement = inference::statement(&instance, &case.inputs, &execution);
+        let statement = inference::statement(&instance, &case.inputs, &execution, None);
         let key = Key {
             circuit: format::encode(&case.circuit),
             params,
@@ -238,7 +238,7 @@ impl<'w> Liar<'w> {
     pub(crate) fn execute(&mut self) {
         let instance = self.circuit.instantiate(0, &self.world.case.dims).unwrap();
         self.execution = execute(&instance, &self.weights, &self.world.case.inputs).unwrap();
-        self.statement = inference::statement(&instance, &self.world.case.inputs, &self.execution);
+        self.statement = inference::statement(&instance, &self.world.case.inputs, &self.execution, None);
     }
 
     pub(crate) fn prove(&self, tamper: &mut dyn Tamper) -> Vec<u8> {
@@ -263,6 +263,7 @@ impl<'w> Liar<'w> {
             &Schedule::new(&instance, &world.loaded.params).unwrap(),
             &world.loaded.digest,
             &weights,
+            &CommittedCache::none(),
             &self.statement,
             &self.execution,
             tamper,

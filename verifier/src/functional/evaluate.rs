@@ -82,7 +82,8 @@ fn blocks(map: &AxisMap, from: &Weighting, n: usize, low: &[QM31]) -> (QM31, Blo
             }
             _ => None,
         },
-        AxisMap::Before { .. } => None,
+        // An instance has none of the latter.
+        AxisMap::Before { .. } | AxisMap::From { .. } => None,
     };
     found.unwrap_or_else(|| {
         let used: Vec<&AxisWeights> = map.iters().iter().map(|&i| &from.axes[i as usize]).collect();

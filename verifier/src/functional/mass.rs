@@ -5,7 +5,7 @@ use alloc::{vec, vec::Vec};
 use mlc_circuit::BlockLayout;
 use num_traits::{One, Zero};
 
-use crate::field::{QM31, eq_index};
+use crate::field::{QM31, dot, eq_index, eq_points, eq_range};
 
 /// `Σ_positions eq(point, position)` over a tensor's cells.
 pub fn mass(layout: &BlockLayout, point: &[QM31]) -> QM31 {
@@ -23,6 +23,19 @@ pub fn joint_mass(layout: &BlockLayout, a: &[QM31], b: &[QM31]) -> QM31 {
     let inside = top.iter().fold(QM31::one(), |acc, &r| acc * (QM31::one() - r));
     let end = layout.offset + layout.len();
     inside * (prefix_joint_mass(long, short, end) - prefix_joint_mass(long, short, layout.offset))
+}
+
+/// `Σ_cells eq(a, position) · eq(b, position)` over a tensor's cells, which lie at their places in two spaces: the layouts
+/// differ in their offsets only.
+pub fn shifted_joint_mass((layout, a): (&BlockLayout, &[QM31]), (other, b): (&BlockLayout, &[QM31])) -> QM31 {
+    if layout.offset == other.offset {
+        return joint_mass(layout, a, b);
+    }
+    let k = layout.block_bits() as usize;
+    let ((high_a, low_a), (high_b, low_b)) = (a.split_at(a.len() - k), b.split_at(b.len() - k));
+    let count = layout.len() >> k;
+    let blocks = |high: &[QM31], offset: usize| eq_range(high, offset >> k, count);
+    eq_points(low_a, low_b) * dot(&blocks(high_a, layout.offset), &blocks(high_b, other.offset))
 }
 
 /// `Σ_{x < len} eq(point, x)`.
@@ -88,7 +101,6 @@ pub fn block_weight(point: &[QM31], offset: usize, low_bits: usize) -> QM31 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::field::eq_range;
     use proptest::prelude::*;
 
     fn point(n: usize, seed: u32) -> Vec<QM31> {
@@ -102,6 +114,7 @@ mod tests {
         fn masses_agree_with_sums_over_cells(
             shape in prop::collection::vec(prop_oneof![Just(1usize), Just(3), Just(17), Just(20), 1usize..13], 0..3),
             skipped in 0usize..5,
+            elsewhere in 0usize..4,
             seed in 1u32..1000,
             more in 0usize..3,
         ) {
@@ -114,6 +127,14 @@ mod tests {
             let joint = sum(&|p| eq_index(&z, p) * eq_index(&y, p));
             prop_assert_eq!(joint_mass(&l, &z, &y), joint);
             prop_assert_eq!(joint_mass(&l, &y, &z), joint);
+            prop_assert_eq!(shifted_joint_mass((&l, &z), (&l, &y)), joint);
+            // The same cells at another place of another space.
+            let mut other = l.clone();
+            other.offset = elsewhere << l.block_bits();
+            let x = point(mlc_circuit::bits_for(other.offset + other.len()), seed + 2);
+            let pairs = l.positions().into_iter().zip(other.positions());
+            let apart: QM31 = pairs.map(|(p, q)| eq_index(&z, p) * eq_index(&x, q)).sum();
+            prop_assert_eq!(shifted_joint_mass((&l, &z), (&other, &x)), apart);
         }
     }
 

@@ -155,7 +155,20 @@ impl Elab<'_, '_> {
             let message = format!("the greatest value {max} is not between {min} and 2^30");
             return self.error(Code::E0406, d.max.span, message, "out of range");
         }
-        self.g.module_mut().declare_dim(d.name.text.clone(), min, max);
+        match &d.before {
+            None => self.g.module_mut().declare_dim(d.name.text.clone(), min, max),
+            Some(tokens) => {
+                let known = self.g.module().dims.get(&tokens.text).cloned();
+                let taken = self.g.module().dims.values().any(|r| r.before.is_some());
+                if min != 0 || taken || known.is_none_or(|t| t.before.is_some() || t.min > max) {
+                    let diagnostic = Diagnostic::error(Code::E0604, tokens.span, "this cannot be what states hold before")
+                        .label("must be another run-time dimension, declared before this one")
+                        .help("one dimension is what earlier runs have appended: `dim past: runtime min 0 max context before tokens`");
+                    return Err(self.report(diagnostic));
+                }
+                self.g.module_mut().declare_past(d.name.text.clone(), max, &tokens.text);
+            }
+        }
         Ok(Value::Dim(mlc_ir::Dim::runtime(d.name.text.clone())))
     }
 

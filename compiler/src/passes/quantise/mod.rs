@@ -53,9 +53,6 @@ pub fn quantise(module: &Module, plan: &QuantPlan) -> Result<Module, PassError> 
     }
     let mut out = Module::new(module.name.clone(), Stage::Quantised);
     out.dims = module.dims.clone();
-    if let Some(name) = module.states.keys().next() {
-        return Err(PassError::State(name.clone()));
-    }
     let weight_bits = Precision::weights(module, plan);
     // A weight of several entries is one weight, at a scale that suits all of them.
     let mut weight_floors = BTreeMap::new();

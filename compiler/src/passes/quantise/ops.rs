@@ -116,6 +116,24 @@ impl Quantiser<'_, '_> {
                 }
                 Ok(self.g.named(name).push(node.op.clone(), &parts)?)
             }
+            Op::StateAppend(state) => {
+                // What is kept is looked up: its integers are what the next run finds.
+                let value = match self.factor(x(0), place)? {
+                    known if self.looked_up.contains(&known) => known,
+                    other => self.activation(x(0), other, place)?,
+                };
+                let declared = self.module.states.get(state);
+                let declared = declared.ok_or_else(|| place.fail("a state that is not declared"))?;
+                let ty = mlc_ir::Type {
+                    elem: self.g.ty(value).elem,
+                    shape: declared.ty.shape.clone(),
+                };
+                self.g.declare_state(state, ty, declared.axis, declared.visibility);
+                Ok(self.g.named(name).state_append(state, value)?)
+            }
+            Op::StateRead(_) => {
+                Err(place.fail("a state is read where something is appended to it: `append(state, new)`"))
+            }
             Op::BatchNorm { .. } => Err(place.fail("a batch norm is folded into weights first (pass fold-norm)")),
             Op::Where => {
                 Err(place

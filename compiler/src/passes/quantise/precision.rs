@@ -100,12 +100,7 @@ pub(super) fn square_limit(count: u64) -> i64 {
 
 /// Greatest value of a dimension.
 pub(super) fn most(module: &Module, dim: &Dim) -> u64 {
-    let runtime = dim.terms().map(|(name, k)| {
-        let max = module.dims.get(name).map_or(1, |range| range.max);
-        i64::try_from(max).unwrap_or(i64::MAX).saturating_mul(k)
-    });
-    let sum = runtime.fold(dim.constant(), i64::saturating_add);
-    u64::try_from(sum).unwrap_or(0).max(1)
+    u64::try_from(module.greatest(dim)).unwrap_or(0).max(1)
 }
 
 /// A weight or a view of one.

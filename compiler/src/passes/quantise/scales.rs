@@ -183,7 +183,12 @@ fn join_region(region: &Region, groups: &mut Groups, fixed: &dyn Fn(ValueId) -> 
                 all(&node.operands);
                 all(&[node.operands[0], node.results[0]]);
             }
-            Op::Reshape(_) | Op::Transpose(_) | Op::Slice { .. } | Op::Broadcast(_) | Op::Pad { .. } => {
+            Op::Reshape(_)
+            | Op::Transpose(_)
+            | Op::Slice { .. }
+            | Op::Broadcast(_)
+            | Op::Pad { .. }
+            | Op::StateAppend(_) => {
                 all(&[node.operands[0], node.results[0]]);
             }
             Op::Pool(pool) if pool.kind == PoolKind::Max => all(&[node.operands[0], node.results[0]]),

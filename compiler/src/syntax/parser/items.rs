@@ -317,11 +317,13 @@ impl Parser<'_> {
                 self.expect_word("runtime")?;
                 let min = if self.eat_word("min") { Some(self.expr()?) } else { None };
                 self.expect_word("max")?;
-                MemberKind::Dim(DimDecl {
-                    min,
-                    name,
-                    max: self.expr()?,
-                })
+                let max = self.expr()?;
+                let before = if self.eat_word("before") {
+                    Some(self.ident("the dimension of what a run appends to states")?)
+                } else {
+                    None
+                };
+                MemberKind::Dim(DimDecl { min, name, max, before })
             }
             TokenKind::KwLet => MemberKind::Let(self.let_binding()?),
             TokenKind::KwWeight => MemberKind::Weight(self.weight()?),

@@ -1,0 +1,242 @@
+//! Chains of proofs that carry a KV cache: what makes links one run. See docs/protocol/cache.md.
+//!
+//! A link alone is a proof relative to the pieces of the cache that its statement names. Links are a chain where each names
+//! what all before it have appended, in order, so that the whole says what one run over all of their inputs would.
+
+use alloc::vec::Vec;
+
+use mlc_circuit::chain::MAX_LINKS;
+use mlc_circuit::{Circuit, InputKind, Len};
+use serde::{Deserialize, Serialize};
+
+use crate::inference::VerifyError;
+use crate::key::{LoadedKey, hex};
+use crate::proof_file::{MAX_BYTES, ProofFileError};
+use crate::security::{FLOOR_BITS, Schedule};
+use crate::statement::Statement;
+use crate::transcript::Hash;
+
+/// First bytes of a chain file.
+pub const MAGIC: &[u8; 8] = b"mlc-chn\0";
+/// Version of the format.
+pub const VERSION: u32 = 1;
+
+/// One proof of a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// What is claimed.
+    pub statement: Statement,
+    /// The prover's messages.
+    pub proof: Vec<u8>,
+}
+
+/// The links of a chain, and the name of the key that they are for (a label, as in [`crate::proof_file`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainFile {
+    /// Fingerprint of the key that the prover used.
+    pub key: Hash,
+    /// The links, in order.
+    pub links: Vec<Link>,
+}
+
+/// Why a chain is not accepted.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ChainError {
+    /// There are no links, or more than a cache has pieces.
+    #[error("a chain has 1 to {} links, this one has {links}", MAX_LINKS + 1)]
+    Links {
+        /// How many.
+        links: usize,
+    },
+    /// It is for another key.
+    #[error("this chain is for key {}, the given key is {}", hex(.named), hex(.given))]
+    OtherKey {
+        /// The fingerprint in the file.
+        named: Hash,
+        /// That of the verifier's key.
+        given: Hash,
+    },
+    /// A link's proof does not hold.
+    #[error("link {link}: {error}")]
+    Proof {
+        /// The link, from 0.
+        link: usize,
+        /// Why.
+        error: VerifyError,
+    },
+    /// A link has no cache.
+    #[error("link {link} has no cache to carry on")]
+    NoCache {
+        /// The link, from 0.
+        link: usize,
+    },
+    /// A link runs another entry, or at other dimensions.
+    #[error("link {link} runs another entry than the first link, or other dimensions than those of the cache differ")]
+    Run {
+        /// The link, from 0.
+        link: usize,
+    },
+    /// A link reads other pieces than those that the links before it have appended.
+    #[error(
+        "link {link} carries on another cache: its piece {piece} is not what link {piece} of this chain appended (the links are out of order, or of several chains)"
+    )]
+    Piece {
+        /// The link, from 0.
+        link: usize,
+        /// The first piece that differs.
+        piece: usize,
+    },
+    /// All errors together pass the floor.
+    #[error("the links together have {bits:.1} bits of security, below the floor of {FLOOR_BITS}")]
+    Floor {
+        /// The sum.
+        bits: f64,
+    },
+}
+
+impl ChainFile {
+    /// Canonical bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        // Serialising owned vectors of integers to memory cannot fail.
+        out.extend_from_slice(&postcard::to_allocvec(self).unwrap_or_default());
+        out
+    }
+
+    /// Whether bytes begin as those of a chain.
+    pub fn is_one(bytes: &[u8]) -> bool {
+        bytes.starts_with(MAGIC)
+    }
+
+    /// Decodes a chain; `decode(b).encode() == b` for every accepted `b`. Allocates at most a small multiple of the input's
+    /// length.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ProofFileError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(ProofFileError::TooLarge);
+        }
+        let rest = bytes.strip_prefix(MAGIC).ok_or(ProofFileError::Magic)?;
+        let (version, body) = rest.split_first_chunk::<4>().ok_or(ProofFileError::Corrupted)?;
+        let found = u32::from_le_bytes(*version);
+        if found != VERSION {
+            return Err(ProofFileError::ChainVersion { found });
+        }
+        let file: Self = postcard::from_bytes(body).map_err(|_| ProofFileError::Corrupted)?;
+        if file.encode() != bytes {
+            Err(ProofFileError::Corrupted)
+        } else {
+            Ok(file)
+        }
+    }
+}
+
+/// Checks that statements follow each other: one entry, the same dimensions but for those of the cache, and each reads exactly
+/// what all before it have appended. That their proofs hold is not checked here.
+pub fn continues(circuit: &Circuit, links: &[&Statement]) -> Result<(), ChainError> {
+    let Some(first) = links.first().filter(|_| links.len() <= MAX_LINKS + 1) else {
+        return Err(ChainError::Links { links: links.len() });
+    };
+    let chain = circuit.chain_dims();
+    let mut appended: Vec<(u32, Hash)> = Vec::with_capacity(links.len());
+    for (link, statement) in links.iter().enumerate() {
+        let (Some(cache), Some(chain)) = (&statement.cache, chain) else {
+            return Err(ChainError::NoCache { link });
+        };
+        let of_run = |dim: usize| dim != usize::from(chain.past) && dim != usize::from(chain.tokens);
+        let same = (0..first.dims.len()).all(|d| !of_run(d) || statement.dims.get(d) == first.dims.get(d));
+        if statement.entry != first.entry || statement.dims.len() != first.dims.len() || !same {
+            return Err(ChainError::Run { link });
+        }
+        let read = cache.read.iter().map(|p| (p.len, p.root));
+        if !read.clone().eq(appended.iter().copied()) {
+            let piece = read.zip(&appended).take_while(|(a, b)| a == *b).count();
+            return Err(ChainError::Piece { link, piece });
+        }
+        let tokens = statement.dims.get(usize::from(chain.tokens)).copied().unwrap_or(0);
+        appended.push((tokens, cache.appended));
+    }
+    Ok(())
+}
+
+/// What a chain says as a whole: the statement of one run over the inputs of all links, joined along the axes of what they
+/// append. It is none that a proof is of, and means something only where the chain has been verified. `None` where a tensor
+/// has not the length of its link.
+pub fn joined(circuit: &Circuit, links: &[&Statement]) -> Option<Statement> {
+    let chain = circuit.chain_dims()?;
+    let first = links.first()?;
+    let entry = circuit.entries.get(first.entry as usize)?;
+    let tokens: u32 = links.iter().try_fold(0u32, |sum, s| {
+        sum.checked_add(s.dims.get(usize::from(chain.tokens)).copied()?)
+    })?;
+    let join = |axes: &[Len], of: &dyn Fn(&Statement) -> Option<Vec<i32>>| -> Option<Vec<i32>> {
+        let Some(axis) = axes.iter().position(|l| *l == Len::dim(chain.tokens)) else {
+            return of(first);
+        };
+        let parts: Vec<Vec<i32>> = links.iter().map(|s| of(s)).collect::<Option<_>>()?;
+        let len = |axes: &[Len]| {
+            let mut lens = axes.iter().map(|a| a.at(&first.dims));
+            lens.try_fold(1usize, |n, l| n.checked_mul(l?))
+        };
+        let (blocks, inner) = (len(&axes[..axis])?, len(&axes[axis + 1..])?);
+        let mut out = Vec::new();
+        for block in 0..blocks {
+            for (s, part) in links.iter().zip(&parts) {
+                let one = (s.dims[usize::from(chain.tokens)] as usize).checked_mul(inner)?;
+                let start = block.checked_mul(one)?;
+                out.extend_from_slice(part.get(start..start.checked_add(one)?)?);
+            }
+        }
+        Some(out)
+    };
+    let inputs = (entry.inputs.iter().enumerate()).map(|(i, input)| match input.kind {
+        InputKind::Public => join(&input.axes, &|s| s.inputs.get(i).cloned()),
+        InputKind::Private { .. } => Some(Vec::new()),
+    });
+    let outputs = (entry.outputs.iter().enumerate()).map(|(i, o)| join(&o.axes, &|s| s.outputs.get(i).cloned()));
+    let mut dims = first.dims.clone();
+    *dims.get_mut(usize::from(chain.tokens))? = tokens;
+    *dims.get_mut(usize::from(chain.past))? = 0;
+    Some(Statement {
+        entry: first.entry,
+        dims,
+        inputs: inputs.collect::<Option<_>>()?,
+        outputs: outputs.collect::<Option<_>>()?,
+        cache: None,
+    })
+}
+
+impl LoadedKey {
+    /// Verifies a chain; the bits of the sum of all error terms. A chain that names another key is refused before its proofs
+    /// are read.
+    pub fn verify_chain(&self, file: &ChainFile) -> Result<f64, ChainError> {
+        if file.key != self.fingerprint {
+            return Err(ChainError::OtherKey {
+                named: file.key,
+                given: self.fingerprint,
+            });
+        }
+        let statements: Vec<&Statement> = file.links.iter().map(|l| &l.statement).collect();
+        continues(&self.circuit, &statements)?;
+        let mut error = 0.0;
+        for (link, l) in file.links.iter().enumerate() {
+            let refused = |error: VerifyError| ChainError::Proof { link, error };
+            self.verify(&l.statement, &l.proof).map_err(refused)?;
+            error += libm::exp2(-self.bits(&l.statement).map_err(refused)?);
+        }
+        let bits = -libm::log2(error);
+        if bits < FLOOR_BITS {
+            Err(ChainError::Floor { bits })
+        } else {
+            Ok(bits)
+        }
+    }
+
+    /// Bits of the sum of a statement's error terms.
+    fn bits(&self, statement: &Statement) -> Result<f64, VerifyError> {
+        let instance = self
+            .circuit
+            .instantiate_link(statement.entry as usize, &statement.dims, &statement.links())?;
+        Ok(Schedule::new(&instance, &self.params)?.total_bits())
+    }
+}
