@@ -6,6 +6,8 @@
 use alloc::vec::Vec;
 
 use blake2::{Blake2s256, Digest};
+use postcard::ser_flavors::Flavor;
+use serde::Serialize;
 
 use crate::Circuit;
 
@@ -50,15 +52,64 @@ pub fn decode(bytes: &[u8]) -> Result<Circuit, FormatError> {
         return Err(FormatError::Version { found });
     }
     let (circuit, rest) = postcard::take_from_bytes::<Circuit>(body).map_err(|_| FormatError::Corrupted)?;
-    if !rest.is_empty() || encode(&circuit) != bytes {
+    if !rest.is_empty() || !is_encoding(&circuit, body) {
         return Err(FormatError::Corrupted);
     }
     Ok(circuit)
 }
 
+/// Whether `bytes` are the postcard encoding of a value, byte by byte: what decodes to a value need not be, as an integer
+/// may be written with more bytes than it needs. Nothing is laid out for it.
+pub fn is_encoding<T: Serialize>(value: &T, bytes: &[u8]) -> bool {
+    postcard::serialize_with_flavor(value, Expected(bytes)).is_ok()
+}
+
+/// Serialises to these bytes, or fails.
+struct Expected<'b>(&'b [u8]);
+
+impl Flavor for Expected<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    #[inline]
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        let equal = match self.0.split_at_checked(data.len()) {
+            None => false,
+            Some((here, rest)) => {
+                self.0 = rest;
+                // A few bytes just written: a call of `memcmp` would wait for them.
+                if data.len() <= 16 {
+                    here.iter().zip(data).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+                } else {
+                    here == data
+                }
+            }
+        };
+        if equal {
+            Ok(())
+        } else {
+            Err(postcard::Error::SerializeBufferFull)
+        }
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        match self.0 {
+            [] => Ok(()),
+            _ => Err(postcard::Error::SerializeBufferFull),
+        }
+    }
+}
+
 /// The digest that a statement names.
 pub fn digest(circuit: &Circuit) -> [u8; 32] {
-    let mut h = Blake2s256::new();
-    h.update(encode(circuit));
-    h.finalize().into()
+    digest_of(&encode(circuit))
+}
+
+/// [`digest`] of the circuit that is [`decode`]d from `bytes`: they are its one encoding.
+pub fn digest_of(bytes: &[u8]) -> [u8; 32] {
+    Blake2s256::digest(bytes).into()
 }

@@ -18,6 +18,7 @@ use crate::field::QM31;
 pub use crate::field::eq_range;
 
 mod axis;
+mod blocks;
 mod evaluate;
 mod mass;
 

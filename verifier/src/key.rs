@@ -6,8 +6,9 @@
 use alloc::{string::String, vec::Vec};
 
 use mlc_circuit::check::{self, CheckError};
-use mlc_circuit::format::{self, FormatError};
+use mlc_circuit::format::{self, FormatError, is_encoding};
 use mlc_circuit::{Circuit, WeightLayout};
+use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
 use stwo::core::vcs::blake2_hash::Blake2sHasher;
 
@@ -27,12 +28,14 @@ pub const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// The circuit artefact (`mlc_circuit::format`).
+    #[serde(with = "crate::bytes")]
     pub circuit: Vec<u8>,
     /// Parameters of the proof system.
     pub params: Parameters,
     /// Root of the weights; `None` for a circuit without weights.
     pub weights_root: Option<Hash>,
     /// Proof that the weights keep their declared bounds; empty without weights.
+    #[serde(with = "crate::bytes")]
     pub setup_proof: Vec<u8>,
 }
 
@@ -88,24 +91,26 @@ impl Key {
             return Err(KeyError::Version { found });
         }
         let key: Self = postcard::from_bytes(body).map_err(|_| KeyError::Corrupted)?;
-        if key.encode() != bytes {
-            Err(KeyError::Corrupted)
-        } else {
+        if is_encoding(&key, body) {
             Ok(key)
+        } else {
+            Err(KeyError::Corrupted)
         }
     }
 
     /// Names the key: Blake2s of its bytes without the setup proof (which proves the rest, and may be remade).
     pub fn fingerprint(&self) -> Hash {
-        let mut h = Blake2sHasher::new();
-        h.update(
-            &Self {
-                setup_proof: Vec::new(),
-                ..self.clone()
-            }
-            .encode(),
-        );
-        h.finalize().0
+        let mut hash = Blake2sHasher::new();
+        hash.update(MAGIC);
+        hash.update(&VERSION.to_le_bytes());
+        let named = Named {
+            circuit: &self.circuit,
+            params: self.params,
+            weights_root: self.weights_root,
+            setup_proof: &[],
+        };
+        // Hashing owned bytes and integers cannot fail.
+        postcard::serialize_with_flavor(&named, Hashed(hash)).unwrap_or_default()
     }
 
     /// [`Self::fingerprint`] in hexadecimal.
@@ -118,7 +123,7 @@ impl Key {
         let circuit = format::decode(&self.circuit)?;
         check::check(&circuit)?;
         self.params.check().map_err(|e| SetupError::Proof(e.into()))?;
-        let digest = format::digest(&circuit);
+        let digest = format::digest_of(&self.circuit);
         let has_weights = weights_shape(&WeightLayout::new(&circuit), &self.params).is_some();
         match (&self.weights_root, has_weights) {
             (Some(root), true) => setup::verify(&circuit, &digest, root, &self.params, &self.setup_proof)?,
@@ -142,6 +147,37 @@ impl Key {
             weights_root: self.weights_root,
             fingerprint: self.fingerprint(),
         })
+    }
+}
+
+/// The fields of a [`Key`] that name it, encoded as they are there.
+#[derive(Serialize)]
+struct Named<'k> {
+    #[serde(with = "crate::bytes")]
+    circuit: &'k [u8],
+    params: Parameters,
+    weights_root: Option<Hash>,
+    #[serde(with = "crate::bytes")]
+    setup_proof: &'k [u8],
+}
+
+/// Hashes what is serialised.
+struct Hashed(Blake2sHasher);
+
+impl Flavor for Hashed {
+    type Output = Hash;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.update(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Hash> {
+        Ok(self.0.finalize().0)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 
+use mlc_circuit::format::is_encoding;
 use serde::{Deserialize, Serialize};
 
 use crate::statement::Statement;
@@ -26,6 +27,7 @@ pub struct ProofFile {
     /// What is claimed.
     pub statement: Statement,
     /// The prover's messages (`crate::transcript`).
+    #[serde(with = "crate::bytes")]
     pub proof: Vec<u8>,
 }
 
@@ -79,10 +81,10 @@ impl ProofFile {
             return Err(ProofFileError::Version { found });
         }
         let file: Self = postcard::from_bytes(body).map_err(|_| ProofFileError::Corrupted)?;
-        if file.encode() != bytes {
-            Err(ProofFileError::Corrupted)
-        } else {
+        if is_encoding(&file, body) {
             Ok(file)
+        } else {
+            Err(ProofFileError::Corrupted)
         }
     }
 }

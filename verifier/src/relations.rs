@@ -14,7 +14,7 @@ use mlc_circuit::{
 use num_traits::{One, Zero};
 
 use crate::commitment::Functional;
-use crate::field::{QM31, dot_integers, eq_points, eq_table, m31, pow2, qm31};
+use crate::field::{QM31, dot, dot_integers, eq_points, eq_table, m31, pow2, qm31};
 use crate::functional::{AxisWeights, Weighting, dense, prefix_mass, push, split_point};
 
 /// One term of a claim: `coefficient · Σ_x w(x) · source[access(x)]`.
@@ -84,15 +84,19 @@ pub fn output_mass(instance: &Instance<'_>, equation: &Equation, rho: &[QM31]) -
 
 /// The multilinear extension, axis by axis, of a row-major integer tensor at a point cut by [`split_point`].
 pub fn evaluate_tensor(values: &[i32], shape: &[usize], point: &[QM31]) -> QM31 {
-    let mut weights = alloc::vec![QM31::one()];
-    for (p, &n) in split_point(point, shape).iter().zip(shape) {
+    let points = split_point(point, shape);
+    let mut axes = points.iter().zip(shape).rev();
+    let Some((p, &n)) = axes.next() else {
+        return dot_integers(&[QM31::one()], values);
+    };
+    // The innermost axis first: a sum of integers for each row.
+    let table = eq_table(p, n);
+    let mut sums: Vec<QM31> = values.chunks_exact(n).map(|row| dot_integers(&table, row)).collect();
+    for (p, &n) in axes {
         let table = eq_table(p, n);
-        weights = weights
-            .iter()
-            .flat_map(|&w| table.iter().map(move |&t| w * t))
-            .collect();
+        sums = sums.chunks_exact(n).map(|row| dot(row, &table)).collect();
     }
-    dot_integers(&weights, values)
+    sums.first().copied().unwrap_or(QM31::zero())
 }
 
 /// The claim of an equation's linear reads at ρ; `None` without reads.

@@ -266,19 +266,16 @@ impl<'a> Channel<'a> {
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Vec<M31>, ReadError> {
-        let start = self.at - bytes.len();
-        bytes
+        let values: Vec<M31> = bytes
             .chunks_exact(4)
-            .enumerate()
-            .map(|(i, c)| {
-                let v = u32::from_le_bytes([c[0], c[1], c[2], c[3]]);
-                if v < P {
-                    Ok(M31::from_u32_unchecked(v))
-                } else {
-                    Err(ReadError::NonCanonical { at: start + 4 * i })
-                }
-            })
-            .collect()
+            .map(|c| M31::from_u32_unchecked(u32::from_le_bytes([c[0], c[1], c[2], c[3]])))
+            .collect();
+        match values.iter().position(|v| v.0 >= P) {
+            Some(i) => Err(ReadError::NonCanonical {
+                at: self.at - bytes.len() + 4 * i,
+            }),
+            None => Ok(values),
+        }
     }
 
     /// Takes `n` base field elements without absorbing them (see [`Self::take_bytes`]).

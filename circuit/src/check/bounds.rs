@@ -131,10 +131,15 @@ impl Known<'_> {
 
 /// Smallest and largest value; 0 for none.
 fn hull(values: &[i32]) -> Interval {
-    let bound = |v: Option<&i32>| i128::from(v.copied().unwrap_or(0));
+    let Some(&first) = values.first() else {
+        return Interval { lo: 0, hi: 0 };
+    };
+    let (lo, hi) = values
+        .iter()
+        .fold((first, first), |(lo, hi), &v| (lo.min(v), hi.max(v)));
     Interval {
-        lo: bound(values.iter().min()),
-        hi: bound(values.iter().max()),
+        lo: lo.into(),
+        hi: hi.into(),
     }
 }
 
@@ -228,12 +233,11 @@ pub(super) fn right_sides(c: &Circuit, e: &Entry, ranges: &Ranges) -> Vec<Interv
 }
 
 /// Checks every equation of every entry.
-pub fn check(c: &Circuit) -> Result<(), CheckError> {
-    let ranges = Ranges::new(c);
+pub(super) fn check(c: &Circuit, ranges: &Ranges) -> Result<(), CheckError> {
     for e in &c.entries {
         let index = Index::new(c, e);
         for q in &e.equations {
-            let r = right_side(c, e, q, Known::Once(&ranges));
+            let r = right_side(c, e, q, Known::Once(ranges));
             if r.magnitude() >= LIMIT {
                 return Err(CheckError::Overflow {
                     name: q.name.clone(),
@@ -253,7 +257,7 @@ pub fn check(c: &Circuit) -> Result<(), CheckError> {
                         .ok_or(CheckError::Digits { name: q.name.clone() })?;
                 }
                 // A count of attained maxima, less one, is not negative: a relation that intervals do not see.
-                let lo = if coverage::counts_attained(e, &ranges, &index, q) {
+                let lo = if coverage::counts_attained(e, ranges, &index, q) {
                     0
                 } else {
                     r.lo

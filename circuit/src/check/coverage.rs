@@ -30,15 +30,14 @@ use super::index::Index;
 use crate::{Access, AxisMap, Circuit, Entry, Equation, Left, Len, Operand, Read, SiteRef, Source, VirtualSite};
 
 /// Checks every entry.
-pub fn check(c: &Circuit) -> Result<(), CheckError> {
-    let ranges = Ranges::new(c);
+pub(super) fn check(c: &Circuit, ranges: &Ranges) -> Result<(), CheckError> {
     c.entries.iter().try_for_each(|e| {
         let coverage = Coverage {
             c,
             e,
-            ranges: &ranges,
+            ranges,
             index: Index::new(c, e),
-            rights: bounds::right_sides(c, e, &ranges),
+            rights: bounds::right_sides(c, e, ranges),
         };
         coverage.check()
     })

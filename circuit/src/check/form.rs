@@ -25,6 +25,11 @@ pub(super) fn require(ok: bool, name: &str, what: &'static str) -> Result<(), Ch
     if ok { Ok(()) } else { Err(malformed(name, what)) }
 }
 
+/// Whether all values lie in (-2^30, 2^30). Magnitudes are joined bit by bit: no bit from 30 on may be set in any.
+fn small_values(values: &[i32]) -> bool {
+    values.iter().fold(0, |bits, v| bits | v.unsigned_abs()) < 1 << 30
+}
+
 /// Checks the whole circuit.
 pub fn check(circuit: &Circuit) -> Result<(), CheckError> {
     let c = circuit;
@@ -47,11 +52,7 @@ pub fn check(circuit: &Circuit) -> Result<(), CheckError> {
         require(t.columns.len() <= 8, &t.name, "a table has at most 8 columns")?;
         for col in &t.columns {
             require(col.len() == t.rows(), &t.name, "a column has one value per row")?;
-            require(
-                col.iter().all(|v| v.unsigned_abs() < 1 << 30),
-                &t.name,
-                "table values lie in (-2^30, 2^30)",
-            )?;
+            require(small_values(col), &t.name, "table values lie in (-2^30, 2^30)")?;
         }
     }
     let mut total = 0u64;
@@ -86,7 +87,7 @@ pub fn check(circuit: &Circuit) -> Result<(), CheckError> {
             "a constant has one value per index",
         )?;
         require(
-            k.values.iter().all(|v| v.unsigned_abs() < 1 << 30),
+            small_values(&k.values),
             &k.name,
             "a constant's values lie in (-2^30, 2^30)",
         )?;

@@ -99,6 +99,7 @@ pub enum CheckError {
 /// Runs all checks.
 pub fn check(circuit: &Circuit) -> Result<(), CheckError> {
     form::check(circuit)?;
-    bounds::check(circuit)?;
-    coverage::check(circuit)
+    let ranges = bounds::Ranges::new(circuit);
+    bounds::check(circuit, &ranges)?;
+    coverage::check(circuit, &ranges)
 }

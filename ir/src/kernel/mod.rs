@@ -194,13 +194,16 @@ pub(crate) fn pad<T: Copy>(x: &Tensor<T>, lo: &[u64], hi: &[u64], value: T) -> R
     Ok(Tensor { shape, data })
 }
 
+/// Sums of a contraction computed side by side.
+const TOGETHER: usize = 8;
+
 /// A contraction; `step(sum, a, b)` adds one product, in row-major order of the contracted labels.
 pub(crate) fn contract<T: Copy, S: Copy>(
     einsum: &Einsum,
     lhs: &Tensor<T>,
     rhs: &Tensor<T>,
     zero: S,
-    mut step: impl FnMut(S, T, T) -> S,
+    step: impl Fn(S, T, T) -> S,
 ) -> Result<Tensor<S>, KernelError> {
     let labels: Vec<char> = einsum.out().chars().chain(einsum.contracted()).collect();
     let sides = [(einsum.lhs(), &lhs.shape), (einsum.rhs(), &rhs.shape)];
@@ -233,18 +236,29 @@ pub(crate) fn contract<T: Copy, S: Copy>(
     );
     let free = einsum.out().len();
     let (out_shape, inner_shape) = (extents[..free].to_vec(), &extents[free..]);
-    let mut data = Vec::new();
-    for_each_index(&out_shape, |index| {
-        let (a, b) = (offset(index, &left[..free]), offset(index, &right[..free]));
-        let mut sum = zero;
-        for_each_index(inner_shape, |inner| {
-            sum = step(
-                sum,
-                lhs.data[a + offset(inner, &left[free..])],
-                rhs.data[b + offset(inner, &right[free..])],
-            );
-        });
-        data.push(sum);
-    });
+    // Where the cells of a sum lie, from its first ones.
+    let offsets = |shape: &[usize], left: &[usize], right: &[usize]| {
+        let mut out = Vec::with_capacity(shape.iter().product());
+        for_each_index(shape, |index| out.push((offset(index, left), offset(index, right))));
+        out
+    };
+    let firsts = offsets(&out_shape, &left[..free], &right[..free]);
+    let terms = offsets(inner_shape, &left[free..], &right[free..]);
+    let mut data = Vec::with_capacity(firsts.len());
+    // Each sum in its order; several at a time, as none waits for another.
+    let mut groups = firsts.chunks_exact(TOGETHER);
+    for group in &mut groups {
+        let mut sums = [zero; TOGETHER];
+        for &(l, r) in &terms {
+            for (sum, &(a, b)) in sums.iter_mut().zip(group) {
+                *sum = step(*sum, lhs.data[a + l], rhs.data[b + r]);
+            }
+        }
+        data.extend(sums);
+    }
+    for &(a, b) in groups.remainder() {
+        let terms = terms.iter();
+        data.push(terms.fold(zero, |sum, &(l, r)| step(sum, lhs.data[a + l], rhs.data[b + r])));
+    }
     Ok(Tensor { shape: out_shape, data })
 }

@@ -5,7 +5,7 @@
 //! that their variables span; the entries behind the end are zero.
 
 use mlc_verifier::commitment::TreeShape;
-use mlc_verifier::commitment::code::domain_point;
+use mlc_verifier::commitment::code::Domain;
 use mlc_verifier::field::{M31, QM31};
 use mlc_verifier::transcript::Hash;
 
@@ -77,7 +77,7 @@ pub fn twiddles(log_domain: u32, layers: u32) -> Vec<Vec<M31>> {
         return out;
     }
     // Position 2h is point bitrev(h) of the half coset; the first quarter of the domain carries all x up to sign.
-    let first = domain_point(log_domain, 0);
+    let first = Domain::new(log_domain).point(0);
     let step = stwo::core::poly::circle::CanonicCoset::new(log_domain)
         .half_coset()
         .step;
@@ -107,14 +107,13 @@ pub fn twiddles(log_domain: u32, layers: u32) -> Vec<Vec<M31>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mlc_verifier::commitment::code::position_factors;
 
     #[test]
     fn twiddles_are_the_factors_of_positions() {
         for log_domain in 1..8u32 {
-            let t = twiddles(log_domain, log_domain);
+            let (t, domain) = (twiddles(log_domain, log_domain), Domain::new(log_domain));
             for q in 0..1usize << log_domain {
-                for (k, &f) in position_factors(log_domain, q, log_domain).iter().enumerate() {
+                for (k, &f) in domain.position_factors(q, log_domain).iter().enumerate() {
                     let w = t[k][q >> (k + 1)];
                     assert_eq!(f, if q >> k & 1 == 0 { w } else { -w });
                 }

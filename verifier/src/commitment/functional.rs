@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use num_traits::{One, Zero};
 
-use super::code::position_factors;
+use super::code::Domain;
 use crate::field::{M31, QM31, eq_points, eq_table};
 
 /// A linear functional on vectors of length `2^n`.
@@ -57,9 +57,9 @@ impl Functional for EqPoint {
 pub struct Position(pub Vec<M31>);
 
 impl Position {
-    /// Position `q` of the domain of log size `log_domain`, for messages of length `2^n`.
-    pub fn new(log_domain: u32, q: usize, n: u32) -> Self {
-        Self(position_factors(log_domain, q, n))
+    /// Position `q` of a domain, for messages of length `2^n`.
+    pub fn new(domain: &Domain, q: usize, n: u32) -> Self {
+        Self(domain.position_factors(q, n))
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
         for n in 0..6u32 {
             let z: Vec<QM31> = (0..n).map(|i| element(i + 40)).collect();
             let v: Vec<QM31> = (0..1 << n).map(element).collect();
-            let position = Position::new(n + 2, 3, n);
+            let position = Position::new(&Domain::new(n + 2), 3, n);
             let point = EqPoint((0..n).map(|i| element(i + 90)).collect());
             for f in [&position as &dyn Functional, &point] {
                 let dense = f.coefficients(n);

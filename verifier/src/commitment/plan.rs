@@ -232,6 +232,12 @@ fn plan_levels(len: usize, bits: u32, pow_bits: u32) -> Vec<PlannedLevel> {
                 if !shape.is_valid() {
                     continue;
                 }
+                // What it costs before a column is opened: enough to leave most shapes out, as rounding is monotone.
+                let unopened =
+                    level_messages(log_len) + BYTES_PER_CELL * shape.cells() as f64 + best[log_cols as usize].cost;
+                if unopened >= here.cost {
+                    continue;
+                }
                 let queries = shape.queries(bits, pow_bits);
                 let cost = queries.expected_bytes(&shape)
                     + level_messages(log_len)

@@ -128,8 +128,14 @@ impl Queries {
             }
         };
         let depth = shape.log_domain();
-        let siblings: f64 = (0..depth).map(|above| 2.0 * known(above) - known(above + 1)).sum();
-        known(depth) * shape.leaf_bytes() as f64 + 32.0 * siblings
+        let mut here = known(0);
+        let siblings: f64 = (0..depth)
+            .map(|above| {
+                let parents = core::mem::replace(&mut here, known(above + 1));
+                2.0 * parents - here
+            })
+            .sum();
+        here * shape.leaf_bytes() as f64 + 32.0 * siblings
     }
 }
 

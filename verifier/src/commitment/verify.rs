@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use num_traits::{One, Zero};
 
 use super::blake2s::hash_leaf;
-use super::code::encode_at;
+use super::code::{Domain, encode_at};
 use super::functional::{Claim, EqPoint, Functional, Position};
 use super::merkle;
 use super::plan::{Plan, PlannedTree};
@@ -241,6 +241,7 @@ fn open_columns(
         if merkle::root_of(&positions, &leaves, &path, depth) != Some(s.root) {
             return Err(OpeningError::Authentication { level, tree });
         }
+        let domain = Domain::new(depth);
         claims.extend(
             positions
                 .iter()
@@ -248,7 +249,7 @@ fn open_columns(
                 .map(|(&q, column)| BlockClaim {
                     offset: *offset,
                     log_len: shape.log_cols,
-                    part: Part::Position(Position::new(depth, q, shape.log_cols)),
+                    part: Part::Position(Position::new(&domain, q, shape.log_cols)),
                     value: s.fold.column(column),
                 }),
         );

@@ -3,7 +3,7 @@
 //! With a product weighting a functional factors over the tensor's axes, and over the low bits of each of them; only the
 //! block indices meet in the flat position. So each axis is pushed forward to its blocks by itself, in closed form where
 //! the coordinate is an iteration axis weighted by `eq` (`eq(ρ, x) · eq(z, x)` over the low bits of x is one product per
-//! variable), and what is left is `Σ_blocks eq(z_high, block) · Π_a f_a(block_a)`: a range of `eq`, contracted axis by axis.
+//! variable), and what is left is `Σ_blocks eq(z_high, block) · Π_a f_a(block_a)` ([`super::blocks`]).
 
 use alloc::{vec, vec::Vec};
 
@@ -11,8 +11,9 @@ use mlc_circuit::{Access, AxisMap, BlockLayout};
 use num_traits::{One, Zero};
 
 use super::axis::Local;
+use super::blocks::contract;
 use super::{AxisWeights, Split, Weighting, for_each_entry, push, total};
-use crate::field::{QM31, dot, eq_index, eq_points, eq_range, eq_table};
+use crate::field::{QM31, dot, eq_index, eq_points};
 
 /// The functional's multilinear extension over the flat space of `layout`, at `z`.
 pub fn evaluate(access: &Access, from: &Weighting, layout: &BlockLayout, z: &[QM31]) -> QM31 {
@@ -24,7 +25,9 @@ pub fn evaluate(access: &Access, from: &Weighting, layout: &BlockLayout, z: &[QM
 }
 
 /// An axis of a tensor, pushed forward to its block indices.
-enum Blocks {
+pub(super) enum Blocks {
+    /// `eq(point, ·)`.
+    Eq(Vec<QM31>),
     /// One weight for each.
     Dense(Vec<QM31>),
     /// The entries (block, weight); those of one block add up, the others weigh 0.
@@ -44,7 +47,12 @@ fn product(access: &Access, from: &Weighting, scale: QM31, layout: &BlockLayout,
         let odd = n >> low.len();
         let (factor, blocks) = blocks(map, from, n, low);
         scale *= factor;
-        axes.push((odd, blocks));
+        // An axis of one block has no part in the position.
+        match blocks {
+            Blocks::Eq(_) if odd == 1 => {}
+            Blocks::Dense(w) if odd == 1 => scale *= w[0],
+            _ => axes.push((odd, blocks)),
+        }
     }
     scale * contract(&axes, split.high, split.first)
 }
@@ -69,7 +77,7 @@ fn blocks(map: &AxisMap, from: &Weighting, n: usize, low: &[QM31]) -> (QM31, Blo
                 match &axis.local {
                     Local::Point(point) if whole => {
                         let (high, own) = point.split_at(point.len() - low.len());
-                        Some((eq_points(own, low), Blocks::Dense(eq_table(high, odd))))
+                        Some((eq_points(own, low), Blocks::Eq(high.to_vec())))
                     }
                     Local::Ones if whole => Some((QM31::one(), Blocks::Dense(vec![QM31::one(); odd]))),
                     Local::Sparse(entries) => {
@@ -101,38 +109,6 @@ fn sparse(entries: Vec<(usize, QM31)>, odd: usize) -> Blocks {
     let mut out = vec![QM31::zero(); odd];
     entries.iter().for_each(|&(b, w)| out[b] += w);
     Blocks::Dense(out)
-}
-
-/// `Σ_blocks eq(high, first + block) · Π_a axes_a(block_a)`, the block indices row-major.
-fn contract(axes: &[(usize, Blocks)], high: &[QM31], first: usize) -> QM31 {
-    let Some(((_, outer), rest)) = axes.split_first() else {
-        return eq_index(high, first);
-    };
-    if let Blocks::Sparse(entries) = outer {
-        let stride: usize = rest.iter().map(|a| a.0).product();
-        return entries
-            .iter()
-            .map(|&(b, w)| w * contract(rest, high, first + b * stride))
-            .sum();
-    }
-    if let ([], Blocks::Dense(weights)) = (rest, outer) {
-        return dot(&eq_range(high, first, weights.len()), weights);
-    }
-    let mut data = eq_range(high, first, axes.iter().map(|a| a.0).product());
-    for (odd, blocks) in axes.iter().rev() {
-        data = match blocks {
-            Blocks::Dense(w) if *odd == 1 => {
-                data.iter_mut().for_each(|d| *d *= w[0]);
-                data
-            }
-            Blocks::Dense(w) => data.chunks_exact(*odd).map(|row| dot(row, w)).collect(),
-            Blocks::Sparse(entries) => data
-                .chunks_exact(*odd)
-                .map(|row| entries.iter().map(|&(b, w)| row[b] * w).sum())
-                .collect(),
-        };
-    }
-    data[0]
 }
 
 /// With weights that do not factor.

@@ -1,6 +1,6 @@
 //! Opens committed matrices: the mirror of `mlc_verifier::commitment::verify`.
 
-use mlc_verifier::commitment::code::position_factors;
+use mlc_verifier::commitment::code::Domain;
 use mlc_verifier::commitment::{Claim, EqPoint, Functional, Plan};
 use mlc_verifier::field::{QM31, eq_table, powers};
 use num_traits::Zero;
@@ -71,12 +71,13 @@ pub fn open<B: Code>(backend: &B, channel: &mut ProverChannel<'_>, plan: &Plan, 
         }
         let mut functional = backend.ext(dense);
         for o in &opened {
+            let domain = Domain::new(o.log_domain);
             let terms: Vec<PositionTerm> = o
                 .positions
                 .iter()
                 .zip(weights.by_ref())
                 .map(|(&q, weight)| PositionTerm {
-                    factors: position_factors(o.log_domain, q, o.log_cols),
+                    factors: domain.position_factors(q, o.log_cols),
                     weight,
                 })
                 .collect();
