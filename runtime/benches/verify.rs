@@ -89,7 +89,7 @@ fn instructions(function: &str, key: &Path, proof: &Path) -> Option<u64> {
 }
 
 fn read(path: &Path) -> Vec<u8> {
-    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+    std::fs::read(path).expect("a readable file")
 }
 
 fn measure(name: &str, key: &Path, proof: &Path) {
