@@ -1,9 +1,10 @@
 //! One proof with its report: what `prove` and `bench` share.
 
+use std::path::Path;
 use std::time::Instant;
 
 use mlc_runtime::backend::cpu::Cpu;
-use mlc_runtime::prove::{Chain, Proved, prove, prove_link};
+use mlc_runtime::prove::{Chain, Proved, prove, prove_link, prove_resumable};
 use mlc_runtime::setup::ProvingKey;
 use mlc_verifier::chain::{ChainFile, Link, joined};
 use mlc_verifier::statement::Statement;
@@ -52,12 +53,35 @@ impl Session<'_> {
     /// Executes, proves and verifies; the fastest of `runs` counts. What is reported as output comes from the verified
     /// statement. Gives the report and the bytes of the proof file.
     pub(crate) fn prove(&self, progress: &Progress, bound: &Bound, runs: usize) -> Result<(Report, Vec<u8>), CliError> {
+        let (report, proof, _) = self.prove_from(progress, bound, runs, None)?;
+        Ok((report, proof))
+    }
+
+    /// [`Self::prove`] that goes on from what a checkpoint directory holds, and keeps there what it does. Gives the stages that
+    /// were not done again, too.
+    pub(crate) fn prove_from(
+        &self,
+        progress: &Progress,
+        bound: &Bound,
+        runs: usize,
+        checkpoint: Option<&Path>,
+    ) -> Result<(Report, Vec<u8>, Vec<&'static str>), CliError> {
+        let mut resumed = Vec::new();
         let circuit = &self.key.loaded.circuit;
         let dims = bound.dims_of(circuit);
         let integers = bound.integers(&circuit.entries[self.compiled.entry])?;
         let mut best: Option<Proved> = None;
         for _ in 0..runs.max(1) {
-            let (proved, _) = progress.stage("prove", || prove(&Cpu, self.key, self.compiled.entry, &dims, &integers));
+            let (proved, _) = progress.stage("prove", || match checkpoint {
+                None => prove(&Cpu, self.key, self.compiled.entry, &dims, &integers),
+                Some(dir) => {
+                    let proved = prove_resumable(&Cpu, self.key, self.compiled.entry, &dims, &integers, dir);
+                    proved.map(|(proved, taken)| {
+                        resumed = taken;
+                        proved
+                    })
+                }
+            });
             let proved = proved.map_err(CliError::refused)?;
             if best.as_ref().is_none_or(|b| proved.prove < b.prove) {
                 best = Some(proved);
@@ -90,7 +114,7 @@ impl Session<'_> {
             security_bits: proved.security_bits,
             agreement,
         };
-        Ok((report, proof))
+        Ok((report, proof, resumed))
     }
 
     /// Proves `whole` as the links of a chain, the inputs of which are `parts`, and verifies the chain. What is reported comes

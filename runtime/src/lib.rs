@@ -8,6 +8,7 @@ pub mod exec;
 pub mod inputs;
 pub mod prove;
 pub mod prover;
+pub mod schedule;
 pub mod setup;
 pub mod testing;
 pub mod weights;

@@ -1,17 +1,22 @@
 //! From parsed inputs to a verified proof file.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use blake2::{Blake2s256, Digest};
 use mlc_circuit::InstanceError;
 use mlc_verifier::key::FileError;
 use mlc_verifier::proof_file::{ProofFile, ProofFileError};
 use mlc_verifier::security::{Schedule, ScheduleError};
+use mlc_verifier::transcript::Hash;
 
 use crate::backend::Backend;
 use crate::exec::{Appended, ExecError, Execution, execute_after};
 use crate::prover::channel::Honest;
 use crate::prover::inference::{self, CommittedCache};
 use crate::prover::vector::CommittedVector;
+use crate::schedule::checkpoint::{Checkpoint, CheckpointError};
+use crate::schedule::journal::{Journal, Kept, read_all};
 use crate::setup::ProvingKey;
 
 /// Why there is no proof.
@@ -26,6 +31,9 @@ pub enum ProveError {
     /// The inputs cannot be executed.
     #[error(transparent)]
     Execute(#[from] ExecError),
+    /// A checkpoint cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The prover's own proof is refused: corrupted proving data, or a defect.
     #[error("the proof was made but does not verify ({0}); the key directory may be corrupted: run `mlc setup` again")]
     SelfCheck(FileError),
@@ -93,6 +101,33 @@ pub fn prove<B: Backend>(
     prove_link(backend, key, entry, dims, inputs, &mut Chain::default())
 }
 
+/// [`prove`] that keeps in `dir` what it has done of a long proof, and goes on from what is kept there: of the same run, else it
+/// is refused. When the proof is made, what was kept is removed. Gives the stages that were not done again, too.
+pub fn prove_resumable<B: Backend>(
+    backend: &B,
+    key: &ProvingKey<B>,
+    entry: usize,
+    dims: &[u32],
+    inputs: &[Vec<i32>],
+    dir: &Path,
+) -> Result<(Proved, Vec<&'static str>), ProveError> {
+    let mut checkpoint = Checkpoint::open(dir, run_of(key, entry, dims, inputs))?;
+    let chain = &mut Chain::default();
+    let proved = prove_journaled(backend, key, entry, dims, inputs, chain, Some(&mut checkpoint))?;
+    let taken = checkpoint.taken().to_vec();
+    checkpoint.finish()?;
+    Ok((proved, taken))
+}
+
+/// Names a run: what its proof is a function of.
+pub fn run_of<B: Backend>(key: &ProvingKey<B>, entry: usize, dims: &[u32], inputs: &[Vec<i32>]) -> Hash {
+    let mut bytes = key.loaded.fingerprint.to_vec();
+    (entry as u32).write(&mut bytes);
+    dims.to_vec().write(&mut bytes);
+    inputs.to_vec().write(&mut bytes);
+    Blake2s256::digest(&bytes).into()
+}
+
 /// [`prove`] for the next link of a chain, which it becomes part of. Of the dimensions, that of the cache is the chain's.
 pub fn prove_link<B: Backend>(
     backend: &B,
@@ -102,6 +137,19 @@ pub fn prove_link<B: Backend>(
     inputs: &[Vec<i32>],
     chain: &mut Chain<B>,
 ) -> Result<Proved, ProveError> {
+    prove_journaled(backend, key, entry, dims, inputs, chain, None)
+}
+
+/// [`prove_link`] that keeps outcomes of stages in a journal, and takes those that it has.
+pub fn prove_journaled<B: Backend>(
+    backend: &B,
+    key: &ProvingKey<B>,
+    entry: usize,
+    dims: &[u32],
+    inputs: &[Vec<i32>],
+    chain: &mut Chain<B>,
+    mut journal: Option<&mut dyn Journal>,
+) -> Result<Proved, ProveError> {
     let start = Instant::now();
     let loaded = &key.loaded;
     let links = chain.links();
@@ -110,7 +158,20 @@ pub fn prove_link<B: Backend>(
     let schedule = Schedule::new(&instance, &loaded.params)?;
     let execution = {
         let _span = tracing::info_span!("execute").entered();
-        execute_after(&instance, &key.integers, inputs, &chain.appended)?
+        // There is no transcript yet: the run alone names this stage.
+        let known = journal.as_mut().and_then(|j| j.get("execution", &[0; 32]));
+        match known.and_then(|bytes| read_all::<Execution>(&bytes)) {
+            Some(execution) if execution.fits(&instance) => execution,
+            _ => {
+                let execution = execute_after(&instance, &key.integers, inputs, &chain.appended)?;
+                if let Some(journal) = &mut journal {
+                    let mut bytes = Vec::new();
+                    execution.write(&mut bytes);
+                    journal.put("execution", &[0; 32], &bytes);
+                }
+                execution
+            }
+        }
     };
     let execute = start.elapsed();
     let appended = inference::commit_appended(backend, &instance, &schedule, &execution, &mut Honest);
@@ -132,6 +193,7 @@ pub fn prove_link<B: Backend>(
             &statement,
             &execution,
             &mut Honest,
+            journal,
         )
     };
     let prove = start.elapsed();

@@ -371,7 +371,7 @@ impl Liar {
         let weights = key.committed();
         let digest = &key.loaded.digest;
         let proof = inference::prove(
-            &Cpu, &instance, &schedule, digest, &weights, &cache, &statement, &execution, tamper,
+            &Cpu, &instance, &schedule, digest, &weights, &cache, &statement, &execution, tamper, None,
         );
         key.loaded.verify(&statement, &proof)
     }

@@ -153,6 +153,16 @@ impl Transcript {
     pub fn state(&self) -> Hash {
         self.state
     }
+
+    /// How many blocks have been drawn since the last absorption.
+    pub fn drawn(&self) -> u64 {
+        self.draws
+    }
+
+    /// Leaves out as many blocks as have been drawn where a part of a run is repeated from its messages.
+    pub fn resume_draws(&mut self, drawn: u64) {
+        self.draws = drawn;
+    }
 }
 
 /// Canonical bytes of base field elements.

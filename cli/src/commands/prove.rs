@@ -36,6 +36,9 @@ pub(crate) struct Prove {
     /// Write the report here, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Keep what is done of a long proof in this directory, and go on from what a killed run left there
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
 }
 
 impl Prove {
@@ -64,8 +67,11 @@ impl Prove {
             compile_s,
             setup_s,
         };
-        let (report, proof) = session.prove(&progress, &bound, 1)?;
+        let (report, proof, resumed) = session.prove_from(&progress, &bound, 1, self.checkpoint.as_deref())?;
         drop(progress);
+        if !resumed.is_empty() {
+            ui.note(&format!("resumed with {} from the checkpoint", resumed.join(", ")));
+        }
         let text = pretty(&report.json()) + "\n";
         let proof = self.output.as_deref().map(|path| (path, &proof[..]));
         let written = self.report.as_deref().map(|path| (path, text.as_bytes()));

@@ -24,6 +24,7 @@ mod tests;
 pub use error::ExecError;
 use mlc_circuit::{CellTree, Circuit, InputKind, Instance, Left, Len, SiteRef, Step};
 
+use crate::schedule::journal::Kept;
 use crate::weights::IntWeights;
 use state::State;
 
@@ -36,6 +37,22 @@ pub struct Execution {
     pub virtual_sites: Vec<Vec<i32>>,
     /// Per output of the entry, its values, row-major.
     pub outputs: Vec<Vec<i32>>,
+}
+
+impl Kept for Execution {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.segments.write(out);
+        self.virtual_sites.write(out);
+        self.outputs.write(out);
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        Some(Self {
+            segments: Vec::read(bytes)?,
+            virtual_sites: Vec::read(bytes)?,
+            outputs: Vec::read(bytes)?,
+        })
+    }
 }
 
 /// What one link of a chain appends to the cache.
@@ -75,6 +92,20 @@ impl Appended {
 }
 
 impl Execution {
+    /// Whether it has the shapes of an instance.
+    pub fn fits(&self, instance: &Instance) -> bool {
+        let lens = |of: &[Vec<i32>]| of.iter().map(Vec::len).collect::<Vec<_>>();
+        let size = |axes: &[Len]| instance.lens(axes).iter().product::<usize>();
+        lens(&self.segments) == instance.segments.iter().map(|l| l.len()).collect::<Vec<_>>()
+            && lens(&self.virtual_sites) == instance.entry.sites.iter().map(|s| size(&s.axes)).collect::<Vec<_>>()
+            && lens(&self.outputs)
+                == instance
+                    .outputs
+                    .iter()
+                    .map(|o| o.iter().product())
+                    .collect::<Vec<usize>>()
+    }
+
     /// What this run has appended; `None` for an entry without a cache.
     pub fn appended(&self, instance: &Instance) -> Option<Appended> {
         let dims = instance.circuit.chain_dims().filter(|_| instance.entry.grows())?;

@@ -7,6 +7,8 @@
 use mlc_verifier::field::{M31, QM31};
 use mlc_verifier::transcript::{Hash, Transcript, encode_base, encode_ext};
 
+use crate::schedule::journal::{Journal, Kept, read_all};
+
 /// Sees, and may change, each prover message before it enters the transcript. Labels are the protocol's names.
 pub trait Tamper {
     /// A base field message, or committed cells before their commitment (label `… cells`).
@@ -20,6 +22,9 @@ pub trait Tamper {
     /// Authenticated data that is not absorbed (opened columns, authentication paths).
     fn opened(&mut self, _label: &'static str, _bytes: &mut [u8]) {}
 }
+
+/// What is kept of a stage: lengths of its messages and their bytes, the blocks drawn after the last one, what it left.
+type Outcome<T> = ((Vec<u64>, Vec<u8>), (u64, T));
 
 /// Changes nothing.
 pub struct Honest;
@@ -36,6 +41,10 @@ pub struct ProverChannel<'a> {
     transcript: Transcript,
     proof: Vec<u8>,
     tamper: &'a mut dyn Tamper,
+    /// Where outcomes of stages are kept.
+    journal: Option<&'a mut dyn Journal>,
+    /// Lengths of the messages of the stage at work, where it is kept.
+    messages: Vec<u64>,
 }
 
 impl<'a> ProverChannel<'a> {
@@ -45,7 +54,64 @@ impl<'a> ProverChannel<'a> {
             transcript,
             proof: Vec::new(),
             tamper,
+            journal: None,
+            messages: Vec::new(),
         }
+    }
+
+    /// Keeps outcomes of stages.
+    pub fn keep(&mut self, journal: &'a mut dyn Journal) {
+        self.journal = Some(journal);
+    }
+
+    /// Does a stage, which only sends messages that are absorbed, or repeats its messages where a journal has its outcome.
+    pub fn stage<T: Kept>(&mut self, name: &'static str, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.stage_by(name, work, |result, out| result.write(out), |kept: T| kept)
+    }
+
+    /// [`Self::stage`] for what is kept in another form: `keep` writes it, `restore` makes the result of it.
+    pub fn stage_by<T, K: Kept>(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce(&mut Self) -> T,
+        keep: impl FnOnce(&T, &mut Vec<u8>),
+        restore: impl FnOnce(K) -> T,
+    ) -> T {
+        // Taken: a stage inside another is part of it.
+        let Some(journal) = self.journal.take() else {
+            return work(self);
+        };
+        let state = self.transcript.state();
+        let known = journal
+            .get(name, &state)
+            .and_then(|bytes| read_all::<Outcome<K>>(&bytes));
+        let known = known.filter(|((lens, bytes), _)| lens.iter().sum::<u64>() == bytes.len() as u64);
+        let result = match known {
+            Some(((lens, bytes), (drawn, result))) => {
+                let mut rest = &bytes[..];
+                for len in lens {
+                    let (message, after) = rest.split_at(len as usize);
+                    self.send_bytes(message);
+                    rest = after;
+                }
+                self.transcript.resume_draws(drawn);
+                restore(result)
+            }
+            None => {
+                self.messages.clear();
+                let start = self.proof.len();
+                let result = work(self);
+                let sent = (std::mem::take(&mut self.messages), self.proof[start..].to_vec());
+                let mut bytes = Vec::new();
+                sent.write(&mut bytes);
+                self.transcript.drawn().write(&mut bytes);
+                keep(&result, &mut bytes);
+                journal.put(name, &state, &bytes);
+                result
+            }
+        };
+        self.journal = Some(journal);
+        result
     }
 
     /// The transcript, to draw challenges from.
@@ -96,6 +162,7 @@ impl<'a> ProverChannel<'a> {
     }
 
     fn send_bytes(&mut self, bytes: &[u8]) {
+        self.messages.push(bytes.len() as u64);
         self.transcript.absorb(bytes);
         self.proof.extend_from_slice(bytes);
     }

@@ -26,6 +26,7 @@ use super::tensor::{Order, Weights};
 use super::vector::CommittedVector;
 use crate::backend::{Backend, Operand};
 use crate::exec::Execution;
+use crate::schedule::journal::{Journal, Kept};
 use crate::weights::IntWeights;
 
 /// Labels of the prover's messages, for soundness tests.
@@ -140,9 +141,13 @@ pub fn prove<B: Backend>(
     statement: &Statement,
     execution: &Execution,
     tamper: &mut dyn Tamper,
+    journal: Option<&mut dyn Journal>,
 ) -> Vec<u8> {
     let root = weights.tree.map(|t| t.root());
     let mut channel = ProverChannel::new(statement.transcript(digest, root.as_ref(), schedule), tamper);
+    if let Some(journal) = journal {
+        channel.keep(journal);
+    }
     let mut run = Run {
         backend,
         instance,
@@ -302,9 +307,121 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         channel.send_nonce("equation batching", grind.output, backend);
         let beta = channel.transcript().draw();
         let betas = powers(beta, equations.len());
+        let rounds = schedule.product_rounds;
+        let (point, finals) = channel.stage("products", |channel| self.products(channel, &rho_all, &betas));
+        let proved = sumcheck::Proved { point, finals };
+        let row_point = &proved.point[rounds - rounds.min(schedule.weights.row_bits as usize)..];
+
+        // Move 4.
+        let mut weight_claims: Vec<(WeightClaim, QM31)> = Vec::new();
+        let mut finals = proved.finals.iter();
+        for e in equations {
+            let rho = &rho_all[..output_bits(instance, e)];
+            for p in &e.products {
+                let bits = ProductShape::new(instance, e, p).bits();
+                let bound = BoundProduct {
+                    instance,
+                    equation: e,
+                    product: p,
+                    rho,
+                    tau: &proved.point[rounds - bits..],
+                };
+                let Some(&(first, second)) = finals.next() else {
+                    continue;
+                };
+                for side in [Side::A, Side::B] {
+                    // Where A is the constant 1, the sumcheck's first vector is B.
+                    let value = match (side, &p.a) {
+                        (Side::B, Factor::One) | (Side::A, _) => first,
+                        (Side::B, _) => second,
+                    };
+                    match side.of(p) {
+                        Factor::One => {}
+                        Factor::Reads(_) => {
+                            if let Some(claim) = bound.operand_claim(side)
+                                && claim.looked_up()
+                            {
+                                channel.send_ext(label::OPERAND_CLAIM, &[value]);
+                                reads.push(claim);
+                            }
+                        }
+                        Factor::Weight { .. } => {
+                            if let Some(claim) = bound.weight_claim(side, &schedule.weights, &self.statement.inputs) {
+                                channel.send_ext(label::WEIGHT_CLAIM, &[value]);
+                                let folded = claim.folded_value(value, row_point);
+                                weight_claims.push((claim, folded));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+
+        // Moves 5 to 7.
+        let mut merged: Vec<Opened> = Vec::new();
+        let mut vectors = committed;
+        let end;
+        if let Some(shape) = schedule.channels.filter(|_| !vectors.is_empty()) {
+            end = channel.stage_by(
+                "lookups",
+                |channel| self.lookups(channel, &vectors, shape, &reads),
+                LookupEnd::keep,
+                |kept| LookupEnd::restore(backend, kept, shape),
+            );
+            let opened = channel.stage("merge", |channel| {
+                self.merge(channel, &vectors, &end, &rho_all, &cell_claims)
+            });
+            merged = opened
+                .into_iter()
+                .map(|(point, value)| Opened { point, value })
+                .collect();
+            vectors.push(&end.channels);
+        }
+
+        // Move 8.
+        let Some(plan) = &schedule.opening else { return };
+        let _span = tracing::info_span!("opening").entered();
+        let opened = || merged.iter().zip(&vectors);
+        let functionals: Vec<EqPoint> = opened().map(|(m, v)| v.functional(&m.point)).collect();
+        let mut trees: Vec<OpenTree<'_, B>> = opened()
+            .zip(&functionals)
+            .map(|((m, v), f)| v.open(backend, &m.point, f, m.value))
+            .collect();
+        if let (Some(tree), Some(cells)) = (self.weights.tree, self.weights.cells) {
+            let coeffs = eq_table(row_point, tree.shape().rows);
+            let claims = weight_claims
+                .iter()
+                .map(|(f, value)| Claim {
+                    functional: f,
+                    value: *value,
+                })
+                .collect();
+            let _span = tracing::info_span!("fold weights").entered();
+            let folded = channel.stage_by(
+                "folded weights",
+                |_| backend.fold_rows(cells, &coeffs),
+                |folded, out| backend.host_ext(folded).write(out),
+                |kept: Vec<QM31>| backend.ext(kept),
+            );
+            trees.push(OpenTree { tree, folded, claims });
+        }
+        commitment::open(backend, channel, plan, trees);
+    }
+
+    /// Move 3: every weight and every factor that is read is folded, and the products are summed; the challenges, and both
+    /// factors of each product at its point.
+    fn products(
+        &self,
+        channel: &mut ProverChannel<'_>,
+        rho_all: &[QM31],
+        betas: &[QM31],
+    ) -> (Vec<QM31>, Vec<(QM31, QM31)>) {
+        let (instance, schedule, backend) = (self.instance, self.schedule, self.backend);
+        let equations = &instance.entry.equations;
+        let grind = &schedule.grinding;
         let factors_span = tracing::info_span!("factors").entered();
         let mut summands = Vec::new();
-        for (e, &b) in equations.iter().zip(&betas) {
+        for (e, &b) in equations.iter().zip(betas) {
             let rho = &rho_all[..output_bits(instance, e)];
             let points = split_point(rho, &instance.out(e))
                 .into_iter()
@@ -364,89 +481,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
                 self.grind(grind.products),
             )
         };
-        let row_point = &proved.point[rounds - rounds.min(schedule.weights.row_bits as usize)..];
-
-        // Move 4.
-        let mut weight_claims: Vec<(WeightClaim, QM31)> = Vec::new();
-        let mut finals = proved.finals.iter();
-        for e in equations {
-            let rho = &rho_all[..output_bits(instance, e)];
-            for p in &e.products {
-                let bits = ProductShape::new(instance, e, p).bits();
-                let bound = BoundProduct {
-                    instance,
-                    equation: e,
-                    product: p,
-                    rho,
-                    tau: &proved.point[rounds - bits..],
-                };
-                let Some(&(first, second)) = finals.next() else {
-                    continue;
-                };
-                for side in [Side::A, Side::B] {
-                    // Where A is the constant 1, the sumcheck's first vector is B.
-                    let value = match (side, &p.a) {
-                        (Side::B, Factor::One) | (Side::A, _) => first,
-                        (Side::B, _) => second,
-                    };
-                    match side.of(p) {
-                        Factor::One => {}
-                        Factor::Reads(_) => {
-                            if let Some(claim) = bound.operand_claim(side)
-                                && claim.looked_up()
-                            {
-                                channel.send_ext(label::OPERAND_CLAIM, &[value]);
-                                reads.push(claim);
-                            }
-                        }
-                        Factor::Weight { .. } => {
-                            if let Some(claim) = bound.weight_claim(side, &schedule.weights, &self.statement.inputs) {
-                                channel.send_ext(label::WEIGHT_CLAIM, &[value]);
-                                let folded = claim.folded_value(value, row_point);
-                                weight_claims.push((claim, folded));
-                            }
-                        }
-                    }
-                }
-            }
-        }
-
-        // Moves 5 to 7.
-        let mut merged: Vec<Opened> = Vec::new();
-        let mut vectors = committed;
-        let end;
-        if let Some(shape) = schedule.channels.filter(|_| !vectors.is_empty()) {
-            end = self.lookups(channel, &vectors, shape, &reads);
-            merged = self.merge(channel, &vectors, &end, &rho_all, &cell_claims);
-            vectors.push(&end.channels);
-        }
-
-        // Move 8.
-        let Some(plan) = &schedule.opening else { return };
-        let _span = tracing::info_span!("opening").entered();
-        let opened = || merged.iter().zip(&vectors);
-        let functionals: Vec<EqPoint> = opened().map(|(m, v)| v.functional(&m.point)).collect();
-        let mut trees: Vec<OpenTree<'_, B>> = opened()
-            .zip(&functionals)
-            .map(|((m, v), f)| v.open(backend, &m.point, f, m.value))
-            .collect();
-        if let (Some(tree), Some(cells)) = (self.weights.tree, self.weights.cells) {
-            let coeffs = eq_table(row_point, tree.shape().rows);
-            let claims = weight_claims
-                .iter()
-                .map(|(f, value)| Claim {
-                    functional: f,
-                    value: *value,
-                })
-                .collect();
-            let _span = tracing::info_span!("fold weights").entered();
-            trees.push(OpenTree {
-                tree,
-                folded: backend.fold_rows(cells, &coeffs),
-                claims,
-            });
-        }
-        commitment::open(backend, channel, plan, trees);
+        (proved.point, proved.finals)
     }
 
     /// The value of a read claim.
@@ -491,7 +526,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         end: &LookupEnd<B>,
         rho_all: &[QM31],
         cell_claims: &[&Equation],
-    ) -> Vec<Opened> {
+    ) -> Vec<(Vec<QM31>, QM31)> {
         let _span = tracing::info_span!("merge").entered();
         let (instance, backend, grind) = (self.instance, self.backend, &self.schedule.grinding);
         channel.send_nonce("cell claim batching", grind.merge, backend);
@@ -537,10 +572,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         channel.send_ext(label::MERGED_CELLS, &values);
         let bits = vectors.iter().map(|v| bits_for(v.cells.len())).chain([channel_bits]);
         bits.zip(values)
-            .map(|(bits, value)| Opened {
-                point: merged.point[rounds.rounds - bits..].to_vec(),
-                value,
-            })
+            .map(|(bits, value)| (merged.point[rounds.rounds - bits..].to_vec(), value))
             .collect()
     }
 

@@ -17,6 +17,7 @@ use super::sumcheck::{self, Axis, Grind, Rounds, Summand};
 use super::tensor::{Order, Weights};
 use super::vector::CommittedVector;
 use crate::backend::{Backend, Operand};
+use crate::schedule::journal::Kept;
 
 /// What the lookups run over.
 pub struct Lookups<'a, 'c, B: Backend> {
@@ -50,6 +51,36 @@ pub struct LookupEnd<B: Backend> {
     pub keys: QM31,
     /// Point of the table sumcheck.
     pub xi: Vec<QM31>,
+}
+
+/// The parts of a [`LookupEnd`] as they are kept: the committed cells; α, η, θ and the keys' claim; ζ and ξ.
+type KeptEnd = (Vec<M31>, (Vec<QM31>, (Vec<QM31>, Vec<QM31>)));
+
+impl<B: Backend> LookupEnd<B> {
+    /// Writes what a journal keeps of it.
+    pub fn keep(&self, out: &mut Vec<u8>) {
+        let Fingerprint { alpha, eta, theta } = self.fingerprint;
+        self.channels.cells.write(out);
+        vec![alpha, eta, theta, self.keys].write(out);
+        self.zeta.write(out);
+        self.xi.write(out);
+    }
+
+    /// The same from what was kept; the channels are committed again.
+    pub fn restore(backend: &B, (cells, (scalars, (zeta, xi))): KeptEnd, shape: TreeShape) -> Self {
+        let scalar = |i: usize| scalars.get(i).copied().unwrap_or_default();
+        Self {
+            channels: CommittedVector::new(backend, cells, shape),
+            fingerprint: Fingerprint {
+                alpha: scalar(0),
+                eta: scalar(1),
+                theta: scalar(2),
+            },
+            zeta,
+            keys: scalar(3),
+            xi,
+        }
+    }
 }
 
 /// Weights of the claims on the lookups of a site, by column, in the order of the site's leaves.

@@ -267,6 +267,7 @@ impl<'w> Liar<'w> {
             &self.statement,
             &self.execution,
             tamper,
+            None,
         )
     }
 
