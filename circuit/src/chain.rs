@@ -12,8 +12,8 @@ use crate::{Access, AxisMap, Circuit, Entry, InstanceError, Len, Operand, Read, 
 /// Most earlier links that a link reads from: each is a tree to open.
 pub const MAX_LINKS: usize = 256;
 
-/// Most reads that pieces of the cache are read by.
-const MAX_READS: usize = 1 << 18;
+/// Most parts of which reads and segments of the cache's pieces are made.
+const MAX_PARTS: usize = 1 << 22;
 
 /// In which tree a segment's cells are committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,12 +98,10 @@ pub(crate) fn at<'c>(
             pieces.insert(id as u16, (axis, Vec::new()));
         }
     }
-    // A statement chooses the number of links, a key that of reads: bounded before anything is made of them.
-    let growing_read =
-        |r: &&Read| matches!(r.source, Source::Lookup { site: SiteRef::Segment(id), .. } if pieces.contains_key(&id));
-    let reads = entry.reads().filter(growing_read).count().saturating_mul(links.len());
+    // A statement chooses the number of links, a key what is copied for each: bounded before anything is.
+    let copied = copied(entry, &pieces).saturating_mul(links.len());
     let segments = entry.segments.len() + pieces.len().saturating_mul(links.len());
-    if reads > MAX_READS || segments >= 1 << 16 {
+    if copied > MAX_PARTS || segments >= 1 << 16 {
         return Err(crate::instance::too_large("the cache"));
     }
     let mut start = 0i32;
@@ -171,6 +169,36 @@ pub(crate) fn at<'c>(
         entry: Cow::Owned(out),
         trees,
     })
+}
+
+/// The parts of what is copied for each link: reads of growing segments, and the segments.
+fn copied(entry: &Entry, pieces: &BTreeMap<u16, (u8, Pieces)>) -> usize {
+    let lens = |lens: &[Len]| lens.iter().map(|l| 1 + l.per_dim.len()).sum::<usize>();
+    let of = |r: &Read, reduce: &[Len]| -> usize {
+        let Source::Lookup {
+            site: SiteRef::Segment(id),
+            ..
+        } = r.source
+        else {
+            return 0;
+        };
+        if !pieces.contains_key(&id) {
+            return 0;
+        }
+        let maps = r.access.axes.iter().map(|m| 1 + m.iters().len()).sum::<usize>();
+        1 + maps + r.access.gates.len() + lens(reduce)
+    };
+    let mut parts = 0;
+    for q in &entry.equations {
+        parts += q.reads.iter().map(|r| of(&r.read, &r.reduce)).sum::<usize>();
+        for o in q.products.iter().flat_map(|p| [&p.a, &p.b]) {
+            if let Operand::Reads(reads) = o {
+                parts += reads.iter().map(|r| of(r, &[])).sum::<usize>();
+            }
+        }
+    }
+    let segments = pieces.keys().map(|&id| 1 + lens(&entry.segments[id as usize].axes));
+    parts + segments.sum::<usize>()
 }
 
 impl Entry {

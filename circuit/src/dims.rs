@@ -83,7 +83,7 @@ impl Len {
         if all == u64::MAX {
             all
         } else {
-            all - apart + together.min(apart)
+            all.saturating_sub(apart) + together.min(apart)
         }
     }
 

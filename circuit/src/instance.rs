@@ -468,11 +468,6 @@ impl<'c> Instance<'c> {
         self.vectors.iter().map(|v| v.cells).sum()
     }
 
-    /// Cells of one vector; 0 where the entry has none.
-    pub fn cells_of(&self, tree: CellTree) -> usize {
-        self.vectors.iter().find(|v| v.tree == tree).map_or(0, |v| v.cells)
-    }
-
     /// The segments of one vector, ascending.
     pub fn segments_of(&self, tree: CellTree) -> impl Iterator<Item = usize> + '_ {
         let vector = self.vectors.iter().position(|v| v.tree == tree);

@@ -24,7 +24,8 @@ pub(crate) struct ProvedChain {
     pub(crate) report: Report,
     /// What each link cost.
     pub(crate) links: Vec<LinkCost>,
-    pub(crate) file: ChainFile,
+    /// The file.
+    pub(crate) bytes: Vec<u8>,
     /// What the verified chain says as a whole.
     pub(crate) statement: Statement,
 }
@@ -156,7 +157,10 @@ impl Session<'_> {
             key: self.key.loaded.fingerprint,
             links,
         };
+        // What is verified is what a reader of the file has.
+        let bytes = file.encode();
         let start = Instant::now();
+        let file = ChainFile::decode(&bytes).map_err(CliError::refused)?;
         let security_bits = self.key.loaded.verify_chain(&file).map_err(CliError::refused)?;
         let verify_s = start.elapsed().as_secs_f64();
         let statements: Vec<&Statement> = file.links.iter().map(|l| &l.statement).collect();
@@ -175,7 +179,7 @@ impl Session<'_> {
             execute_s,
             prove_s: costs.iter().map(|l| l.prove_s).sum(),
             verify_s,
-            proof_bytes: file.encode().len() as u64,
+            proof_bytes: bytes.len() as u64,
             peak_rss_bytes,
             committed_cells: cells,
             lookups,
@@ -185,7 +189,7 @@ impl Session<'_> {
         Ok(ProvedChain {
             report,
             links: costs,
-            file,
+            bytes,
             statement,
         })
     }

@@ -4,8 +4,9 @@
 
 use std::sync::LazyLock;
 
+use mlc_circuit::chain::MAX_LINKS;
 use mlc_circuit::check::{CheckError, check};
-use mlc_circuit::{AxisMap, Circuit, InstanceError, Len, Operand};
+use mlc_circuit::{Access, AxisMap, CellTree, Circuit, FormSource, InstanceError, Label, Len, Operand, Product};
 use mlc_runtime::backend::Backend;
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::backend::naive::Naive;
@@ -15,13 +16,13 @@ use mlc_runtime::prover::channel::{Honest, Tamper};
 use mlc_runtime::prover::inference::{self, CommittedCache, label};
 use mlc_runtime::prover::vector::CommittedVector;
 use mlc_runtime::setup::{ProvingKey, setup};
-use mlc_runtime::testing::{self, Case};
-use mlc_verifier::chain::{ChainError, ChainFile, Link};
+use mlc_runtime::testing::{self, Activation, Builder, Case, plain};
+use mlc_verifier::chain::{ChainError, ChainFile, Link, joined};
 use mlc_verifier::field::{M31, QM31};
 use mlc_verifier::inference::VerifyError;
 use mlc_verifier::key::{FileError, LoadedKey};
 use mlc_verifier::proof_file::{ProofFile, ProofFileError};
-use mlc_verifier::security::{Parameters, Schedule};
+use mlc_verifier::security::{FLOOR_BITS, Parameters, Schedule};
 use mlc_verifier::statement::{Cache, Piece, Statement, StatementError};
 use num_traits::One;
 
@@ -212,7 +213,7 @@ fn links_that_are_no_chain_are_refused() {
         refused(|f| f.links[0] = other.links[0].clone()),
         ChainError::Piece { link: 1, piece: 0 }
     );
-    // Another batch is another run.
+    // Another entry, and other dimensions, are another run.
     assert_eq!(refused(|f| f.links[1].statement.entry = 1), ChainError::Run { link: 1 });
     assert_eq!(
         refused(|f| f.links[1].statement.dims.truncate(1)),
@@ -452,7 +453,7 @@ fn circuits_that_grow_wrongly_are_refused() {
             .unwrap()
     }
     type Break = (&'static str, fn(&mut Circuit));
-    let breaks: [Break; 9] = [
+    let breaks: [Break; 10] = [
         ("without a dimension", |c| c.dims[1].before = None),
         ("unknown dimension of what", |c| c.dims[1].before = Some(7)),
         ("unknown dimension of what", |c| c.dims[1].before = Some(1)),
@@ -460,6 +461,15 @@ fn circuits_that_grow_wrongly_are_refused() {
         ("range check", |c| segment(c, "keys").ranged = false),
         ("along an axis of what", |c| segment(c, "keys").grows = Some(2)),
         ("along an axis of what", |c| segment(c, "keys").grows = Some(200)),
+        ("private input, or compared", |c| {
+            let id = c.entries[0]
+                .segments
+                .iter()
+                .position(|s| s.name.starts_with("keys"))
+                .unwrap();
+            let site = &mut c.entries[0].sites[0];
+            site.index[1].source = FormSource::Segment(id as u16);
+        }),
         ("one index", |c| {
             let scores = c.entries[0]
                 .equations
@@ -497,4 +507,90 @@ fn circuits_that_grow_wrongly_are_refused() {
     assert!(error.contains("longer than the weight's"), "{error}");
     let most = Len::dim(0).plus(&Len::dim(1)).most(&WORLD.case.circuit.dims);
     assert_eq!(most, u64::from(MOST));
+}
+
+/// Every segment of it grows: there is no tree of the witness, and the lookups run all the same.
+#[test]
+fn an_entry_of_growing_cells_alone_is_proved() {
+    let mut b = Builder::new("remembers", 3);
+    let tokens = b.dim("tokens", 6);
+    let past = b.past(&tokens, 6);
+    let whole = past.plus(&tokens).sorted();
+    let rows = b.dim("batch", 3);
+    let axes = [rows.clone(), tokens.clone(), Len::fixed(3)];
+    let x = b.input("x", &axes, 0, 15);
+    let kept = b.requant("kept", &axes, vec![plain(x.whole())], vec![], Activation::Clamp(15));
+    b.grow(&kept, 1);
+    let product = Product {
+        coefficient: 1,
+        shared: vec![0],
+        group: vec![Len::fixed(3)],
+        a: Operand::Reads(vec![x.read(1, Access::axes(&[0, 1, 3]))]),
+        b: Operand::Reads(vec![kept.read(1, Access::axes(&[0, 2, 3]))]),
+    };
+    b.output("y", &[rows, tokens, whole], vec![], vec![product], Label::None);
+    let case = Case::new(b, &[2, 0, 2]);
+    check(&case.circuit).unwrap();
+    let instance = case.circuit.instantiate(0, &case.dims).unwrap();
+    assert!(
+        instance.vectors.iter().all(|v| v.tree != CellTree::Witness),
+        "{:?}",
+        instance.vectors
+    );
+
+    let key = proving_key(&case);
+    let mut carried = Chain::default();
+    let link = |carried: &mut Chain<Cpu>, dims: &[u32], ids: Vec<i32>| {
+        let file = prove_link(&Cpu, &key, 0, dims, &[ids], carried).unwrap().file;
+        Link {
+            statement: file.statement,
+            proof: file.proof,
+        }
+    };
+    let links = vec![
+        link(&mut carried, &[2, 0, 2], (0..12).collect()),
+        link(&mut carried, &[1, 0, 2], (3..9).collect()),
+    ];
+    let file = ChainFile {
+        key: key.loaded.fingerprint,
+        links,
+    };
+    key.loaded.verify_chain(&file).unwrap();
+    // What a link says of the cache is not what a whole run would: its outputs do not join.
+    let statements: Vec<&Statement> = file.links.iter().map(|l| &l.statement).collect();
+    assert_eq!(joined(&case.circuit, &statements), None);
+    // Any output that is not the product's.
+    for link in [0, 1] {
+        let mut bad = file.clone();
+        bad.links[link].statement.outputs[0][1] += 1;
+        assert!(matches!(key.loaded.verify_chain(&bad), Err(ChainError::Proof { .. })));
+    }
+    // Links of other batches are of other runs.
+    let other = link(&mut Chain::default(), &[2, 0, 1], (0..6).collect());
+    let mut bad = file.clone();
+    bad.links[0] = other;
+    assert_eq!(key.loaded.verify_chain(&bad), Err(ChainError::Run { link: 1 }));
+}
+
+/// The longest chain, of the shortest links, reaches the floor by its schedules alone.
+#[test]
+fn the_longest_chain_has_bits_enough() {
+    let case = testing::cached_attention(1, 1, 1 << 9, 5, 6);
+    let mut error = 0.0;
+    let mut links = Vec::new();
+    for _ in 0..=MAX_LINKS {
+        let instance = case
+            .circuit
+            .instantiate_link(0, &[1, links.len() as u32], &links)
+            .unwrap();
+        let schedule = Schedule::new(&instance, &Parameters::default()).unwrap();
+        error += (-schedule.total_bits()).exp2();
+        links.push(1);
+    }
+    assert!(-error.log2() >= FLOOR_BITS, "{}", -error.log2());
+    let past = links.len() as u32;
+    assert!(matches!(
+        case.circuit.instantiate_link(0, &[1, past], &links),
+        Err(InstanceError::Links { .. })
+    ));
 }

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use mlc_circuit::chain::MAX_LINKS;
-use mlc_circuit::{Circuit, InputKind, Len};
+use mlc_circuit::{ChainDims, Circuit, InputKind, Len};
 use serde::{Deserialize, Serialize};
 
 use crate::inference::VerifyError;
@@ -160,42 +160,36 @@ pub fn continues(circuit: &Circuit, links: &[&Statement]) -> Result<(), ChainErr
 }
 
 /// What a chain says as a whole: the statement of one run over the inputs of all links, joined along the axes of what they
-/// append. It is none that a proof is of, and means something only where the chain has been verified. `None` where a tensor
-/// has not the length of its link.
+/// append. It is none that a proof is of, and means something only where the chain has been verified.
+///
+/// `None` where there is no such statement: an output that is not one of every position (it is what *each* link says), an axis
+/// that has the cache's length too, an input that all links have as a whole and that differs.
 pub fn joined(circuit: &Circuit, links: &[&Statement]) -> Option<Statement> {
     let chain = circuit.chain_dims()?;
     let first = links.first()?;
     let entry = circuit.entries.get(first.entry as usize)?;
-    let tokens: u32 = links.iter().try_fold(0u32, |sum, s| {
-        sum.checked_add(s.dims.get(usize::from(chain.tokens)).copied()?)
-    })?;
-    let join = |axes: &[Len], of: &dyn Fn(&Statement) -> Option<Vec<i32>>| -> Option<Vec<i32>> {
-        let Some(axis) = axes.iter().position(|l| *l == Len::dim(chain.tokens)) else {
-            return of(first);
-        };
-        let parts: Vec<Vec<i32>> = links.iter().map(|s| of(s)).collect::<Option<_>>()?;
-        let len = |axes: &[Len]| {
-            let mut lens = axes.iter().map(|a| a.at(&first.dims));
-            lens.try_fold(1usize, |n, l| n.checked_mul(l?))
-        };
-        let (blocks, inner) = (len(&axes[..axis])?, len(&axes[axis + 1..])?);
-        let mut out = Vec::new();
-        for block in 0..blocks {
-            for (s, part) in links.iter().zip(&parts) {
-                let one = (s.dims[usize::from(chain.tokens)] as usize).checked_mul(inner)?;
-                let start = block.checked_mul(one)?;
-                out.extend_from_slice(part.get(start..start.checked_add(one)?)?);
-            }
+    let tokens = |s: &Statement| s.dims.get(usize::from(chain.tokens)).copied();
+    let total = links.iter().try_fold(0u32, |sum, s| sum.checked_add(tokens(s)?))?;
+    let inputs = (entry.inputs.iter().enumerate()).map(|(i, input)| {
+        let parts = links.iter().map(|s| s.inputs.get(i).map(Vec::as_slice));
+        let parts: Vec<&[i32]> = parts.collect::<Option<_>>()?;
+        match (input.kind, grown(&input.axes, chain)) {
+            (InputKind::Private { .. }, _) => Some(Vec::new()),
+            (_, Grown::Not) => parts.windows(2).all(|p| p[0] == p[1]).then(|| parts[0].to_vec()),
+            (_, Grown::Along(axis)) => join(&input.axes, axis, links, chain, &parts),
+            (_, Grown::Otherwise) => None,
         }
-        Some(out)
-    };
-    let inputs = (entry.inputs.iter().enumerate()).map(|(i, input)| match input.kind {
-        InputKind::Public => join(&input.axes, &|s| s.inputs.get(i).cloned()),
-        InputKind::Private { .. } => Some(Vec::new()),
     });
-    let outputs = (entry.outputs.iter().enumerate()).map(|(i, o)| join(&o.axes, &|s| s.outputs.get(i).cloned()));
+    let outputs = (entry.outputs.iter().enumerate()).map(|(i, output)| {
+        let parts = links.iter().map(|s| s.outputs.get(i).map(Vec::as_slice));
+        let parts: Vec<&[i32]> = parts.collect::<Option<_>>()?;
+        match grown(&output.axes, chain) {
+            Grown::Along(axis) => join(&output.axes, axis, links, chain, &parts),
+            Grown::Not | Grown::Otherwise => None,
+        }
+    });
     let mut dims = first.dims.clone();
-    *dims.get_mut(usize::from(chain.tokens))? = tokens;
+    *dims.get_mut(usize::from(chain.tokens))? = total;
     *dims.get_mut(usize::from(chain.past))? = 0;
     Some(Statement {
         entry: first.entry,
@@ -204,6 +198,48 @@ pub fn joined(circuit: &Circuit, links: &[&Statement]) -> Option<Statement> {
         outputs: outputs.collect::<Option<_>>()?,
         cache: None,
     })
+}
+
+/// How the axes of a tensor depend on what a link appends.
+enum Grown {
+    Not,
+    /// One of them has its length.
+    Along(usize),
+    Otherwise,
+}
+
+fn grown(axes: &[Len], chain: ChainDims) -> Grown {
+    let depends = |l: &Len| l.depends_on(chain.tokens) || l.depends_on(chain.past);
+    let mut on = (0..axes.len()).filter(|&i| depends(&axes[i]));
+    match (on.next(), on.next()) {
+        (None, _) => Grown::Not,
+        (Some(axis), None) if axes[axis] == Len::dim(chain.tokens) => Grown::Along(axis),
+        _ => Grown::Otherwise,
+    }
+}
+
+/// Row-major tensors, one of each link, put behind each other along an axis.
+fn join(axes: &[Len], axis: usize, links: &[&Statement], chain: ChainDims, parts: &[&[i32]]) -> Option<Vec<i32>> {
+    let dims = &links.first()?.dims;
+    let len = |axes: &[Len]| {
+        let mut lens = axes.iter().map(|a| a.at(dims));
+        lens.try_fold(1usize, |n, l| n.checked_mul(l?))
+    };
+    let (blocks, inner) = (len(&axes[..axis])?, len(&axes[axis + 1..])?);
+    let one = |s: &Statement| (s.dims[usize::from(chain.tokens)] as usize).checked_mul(inner);
+    for (s, part) in links.iter().zip(parts) {
+        if one(s)?.checked_mul(blocks)? != part.len() {
+            return None;
+        }
+    }
+    let mut out = Vec::with_capacity(parts.iter().map(|p| p.len()).sum());
+    for block in 0..blocks {
+        for (s, part) in links.iter().zip(parts) {
+            let one = one(s)?;
+            out.extend_from_slice(&part[block * one..(block + 1) * one]);
+        }
+    }
+    Some(out)
 }
 
 impl LoadedKey {
@@ -218,18 +254,19 @@ impl LoadedKey {
         }
         let statements: Vec<&Statement> = file.links.iter().map(|l| &l.statement).collect();
         continues(&self.circuit, &statements)?;
+        let refused = |link: usize| move |error: VerifyError| ChainError::Proof { link, error };
         let mut error = 0.0;
         for (link, l) in file.links.iter().enumerate() {
-            let refused = |error: VerifyError| ChainError::Proof { link, error };
-            self.verify(&l.statement, &l.proof).map_err(refused)?;
-            error += libm::exp2(-self.bits(&l.statement).map_err(refused)?);
+            error += libm::exp2(-self.bits(&l.statement).map_err(refused(link))?);
         }
         let bits = -libm::log2(error);
         if bits < FLOOR_BITS {
-            Err(ChainError::Floor { bits })
-        } else {
-            Ok(bits)
+            return Err(ChainError::Floor { bits });
         }
+        for (link, l) in file.links.iter().enumerate() {
+            self.verify(&l.statement, &l.proof).map_err(refused(link))?;
+        }
+        Ok(bits)
     }
 
     /// Bits of the sum of a statement's error terms.

@@ -137,11 +137,14 @@ impl LanguageEntry {
         let &[(dim, 1)] = &tokens.per_dim[..] else {
             return Err("the number of tokens is no run-time dimension");
         };
-        let context = circuit
-            .dims
-            .get(usize::from(dim))
-            .ok_or("there is no such dimension")?
-            .max;
+        let most = |dim: u16| circuit.dims.get(usize::from(dim)).map(|d| d.max);
+        let mut context = most(dim).ok_or("there is no such dimension")?;
+        if let Some(chain) = circuit.chain_dims() {
+            if chain.tokens != dim {
+                return Err("its tokens are not what a cache grows by");
+            }
+            context = context.min(most(chain.past).unwrap_or(context));
+        }
         let below = i64::from(input.hi) + 1;
         if input.lo != 0 || input.scale != 1.0 || !vocab.per_dim.is_empty() || i64::from(vocab.constant) != below {
             return Err("its input is no index into the last axis of its output");

@@ -228,14 +228,15 @@ impl LoadedKey {
     /// gains nothing by it. A later link of a chain is refused: see [`crate::chain`].
     pub fn verify_file(&self, file: &ProofFile) -> Result<(), FileError> {
         self.named_by(file)?;
+        Ok(self.verify(&file.statement, &file.proof)?)
+    }
+
+    /// Refuses a file that names another key, or that is a later link of a chain.
+    fn named_by(&self, file: &ProofFile) -> Result<(), FileError> {
         let read = file.statement.cache.as_ref().map_or(0, |c| c.read.len());
         if read > 0 {
             return Err(FileError::Link { link: read });
         }
-        Ok(self.verify(&file.statement, &file.proof)?)
-    }
-
-    fn named_by(&self, file: &ProofFile) -> Result<(), FileError> {
         if file.key != self.fingerprint {
             return Err(FileError::OtherKey {
                 named: file.key,

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
+use mlc_circuit::chain::MAX_LINKS;
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_verifier::generation::{LanguageEntry, continuation};
 use mlc_verifier::key::LoadedKey;
@@ -104,6 +105,9 @@ impl Generate {
         prompts.bind_tokens(&prompt)?;
         fits(prompt.len(), self.tokens, entry.context)?;
         let ends = ends(&project.root)?;
+        if self.prove && compiled.circuit.entries[compiled.entry].grows() {
+            segments(self.tokens, self.segment)?;
+        }
 
         // The weights in integers are part of the key.
         let (key, setup_s) = match self.prove {
@@ -174,7 +178,7 @@ impl Generate {
                 follows(&key.loaded, &chain.statement, &prompt, &new)?;
                 out.insert("segments".to_owned(), segments_json(&chain));
                 text += &segments_text(&chain);
-                (chain.report, chain.file.encode())
+                (chain.report, chain.bytes)
             } else {
                 let (report, bytes) = session.prove(&progress, &bound, 1)?;
                 let file = ProofFile::decode(&bytes).map_err(CliError::refused)?;
@@ -233,6 +237,20 @@ impl Generated<'_> {
             seconds(self.seconds)
         )
     }
+}
+
+/// Refuses a chain of more links than one has.
+fn segments(tokens: u32, segment: u32) -> Result<(), CliError> {
+    // One more for the prompt; the last token is not read.
+    let links = 1 + (tokens - 1).div_ceil(segment) as usize;
+    if links <= MAX_LINKS + 1 {
+        return Ok(());
+    }
+    Err(CliError::refused(format!(
+        "{tokens} tokens by {segment} are a chain of {links} proofs, and the most are {}: give `--segment {}`",
+        MAX_LINKS + 1,
+        (tokens - 1).div_ceil(MAX_LINKS as u32)
+    )))
 }
 
 /// Refuses a text that the model cannot read to its end.
@@ -299,5 +317,16 @@ mod tests {
             "the prompt has 3 tokens, 6 more pass the context of 8; at most 5"
         );
         assert!(fits(9, 1, 8).unwrap_err().to_string().ends_with("at most 0"));
+    }
+
+    #[test]
+    fn a_chain_has_as_many_proofs_as_there_may_be() {
+        assert!(segments(257, 1).is_ok());
+        let error = segments(258, 1).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "258 tokens by 1 are a chain of 258 proofs, and the most are 257: give `--segment 2`"
+        );
+        assert!(segments(258, 2).is_ok());
     }
 }

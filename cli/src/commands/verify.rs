@@ -18,7 +18,7 @@ use super::{ModelOptions, verifier_key};
 use crate::error::CliError;
 use crate::files;
 use crate::input;
-use crate::output::{json_of, label_of, outputs};
+use crate::output::{Output, json_of, label_of, outputs};
 use crate::project::Manifest;
 use crate::ui::{Ui, seconds};
 
@@ -70,17 +70,21 @@ impl Proof {
         }
     }
 
-    /// What it says, or the reason why it is not accepted.
-    fn verify(&self, key: &LoadedKey) -> Result<Statement, String> {
+    /// The reason why it is not accepted, or what it says: one statement, or, of a chain whose outputs are not those of every
+    /// position, one for each link.
+    fn verify(&self, key: &LoadedKey) -> Result<Vec<Statement>, String> {
         match self {
             Self::One(file) => {
                 key.verify_file(file).map_err(|e| e.to_string())?;
-                Ok(file.statement.clone())
+                Ok(vec![file.statement.clone()])
             }
             Self::Chain(file) => {
                 key.verify_chain(file).map_err(|e| e.to_string())?;
                 let links: Vec<&Statement> = file.links.iter().map(|l| &l.statement).collect();
-                joined(&key.circuit, &links).ok_or_else(|| "its links do not make one run".to_owned())
+                Ok(match joined(&key.circuit, &links) {
+                    Some(whole) => vec![whole],
+                    None => links.into_iter().cloned().collect(),
+                })
             }
         }
     }
@@ -98,13 +102,23 @@ impl Verify {
         let proof = Proof::decode(&bytes).map_err(|e| CliError::read(&self.proof, e))?;
         let verified = proof.verify(&key);
         let took = start.elapsed().as_secs_f64();
-        let outcome = verified.map_err(CliError::Rejected).and_then(|statement| {
-            self.same_input(&key, &statement, &manifest)?;
-            self.same_output(&key, &statement)?;
-            let continued = prompt.map(|p| p.continued(&key, &statement)).transpose()?;
-            Ok((statement, continued))
+        let outcome = verified.map_err(CliError::Rejected).and_then(|said| {
+            if let [statement] = &said[..] {
+                self.same_input(&key, statement, &manifest)?;
+                self.same_output(&key, statement)?;
+                let continued = prompt.map(|p| p.continued(&key, statement)).transpose()?;
+                return Ok((said, continued));
+            }
+            if self.input.is_some() || self.output.is_some() || prompt.is_some() {
+                return Err(CliError::Usage(
+                    "each segment of this chain has outputs of its own, which make no whole: `--input`, `--output` and \
+                     `--prompt` cannot be compared"
+                        .to_owned(),
+                ));
+            }
+            Ok((said, None))
         });
-        let (statement, continued) = match outcome {
+        let (said, continued) = match outcome {
             Ok(accepted) => accepted,
             Err(error) => {
                 if ui.is_json() && matches!(error, CliError::Rejected(_)) {
@@ -115,14 +129,11 @@ impl Verify {
                 return Err(error);
             }
         };
-        let entry = statement.entry as usize;
-        let outputs = outputs(
-            &key.circuit,
-            entry,
-            &statement.dims,
-            &statement.outputs,
-            Some(&manifest),
-        );
+        let each = said.iter().map(|s| {
+            let entry = s.entry as usize;
+            outputs(&key.circuit, entry, &s.dims, &s.outputs, Some(&manifest))
+        });
+        let outputs: Vec<Output> = each.flatten().collect();
         ui.result(
             || {
                 let mut out = json!({
@@ -196,6 +207,14 @@ impl Verify {
                 return Err(CliError::Usage(format!(
                     "input `{}` is private: the statement does not hold it, so it cannot be compared",
                     input.name
+                )));
+            }
+            if mine.len() != proved.len() {
+                return Err(CliError::Rejected(format!(
+                    "the proof is for another input: `{}` has {} values, yours has {}",
+                    input.name,
+                    proved.len(),
+                    mine.len()
                 )));
             }
             if let Some(at) = mine.iter().zip(proved).position(|(a, b)| a != b) {

@@ -277,6 +277,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         };
         // All of them are there where the cache is the instance's.
         let committed: Vec<&CommittedVector<B>> = instance.vectors.iter().filter_map(|v| committed(v.tree)).collect();
+        assert_eq!(committed.len(), instance.vectors.len(), "the cache is of another link");
         channel.send_nonce("output point", grind.output, backend);
         let rho_all = channel.transcript().draw_many(schedule.point_bits);
 
