@@ -67,7 +67,7 @@ pub enum InstanceError {
         past: u32,
     },
     /// A tensor is empty or too large.
-    #[error("'{name}' has an empty axis or more than 2^28 cells at these dimensions")]
+    #[error("'{name}' has an empty axis or more than 2^29 cells at these dimensions")]
     Size {
         /// The tensor.
         name: String,
@@ -158,7 +158,10 @@ pub struct Instance<'c> {
     pub column_cells: usize,
 }
 
-const MAX_CELLS: usize = 1 << 28;
+/// Of a tensor, of an iteration space, and of all that an entry commits: sums of lengths stay below 2^31, and indices of
+/// cells, bytes of base elements too, fit in 32 bits.
+const MAX_CELLS: usize = 1 << 29;
+/// Below p: see where it is compared.
 const MAX_LEAVES: usize = 1 << 30;
 
 /// The error of a part that is too large.

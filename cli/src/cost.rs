@@ -44,8 +44,12 @@ const BYTES_PER_CELL: u64 = 8;
 /// Held for each weight while proving: the 16-bit integer, the field element, and the pages of the weight file, which is
 /// read through a map; of the codeword only the opened columns are.
 const BYTES_PER_WEIGHT: u64 = 11;
-/// Held for each leaf of the setup proof, beside its fractions: keys, weights and the functional of the opening.
-const SETUP_BYTES_PER_LEAF: u64 = 72;
+/// Held for each weight while a key is made: the 16-bit integer and the field element.
+const SETUP_BYTES_PER_WEIGHT: u64 = 6;
+/// Nodes of the largest layer of the fraction tree that is stored, and what all layers take for each.
+const STORED_NODES: u64 = 1 << 25;
+/// See [`STORED_NODES`]: two extension elements, half of them above the largest layer.
+const SETUP_BYTES_PER_NODE: u64 = 32;
 /// Time for each committed cell, and for each leaf: about four passes over extension elements, encoding, hashing.
 const SECONDS_PER_CELL: f64 = 100e-9;
 /// Time for each weight: two folds from memory.
@@ -63,7 +67,7 @@ const BYTES_PER_LAYER: u64 = 64;
 pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<Cost, CliError> {
     let counts = lower::predict(circuit, entry, dims)?;
     let instance = circuit.instantiate(entry, dims)?;
-    let schedule = Schedule::new(&instance, &Parameters::default()).map_err(CliError::refused)?;
+    let schedule = Schedule::new(&instance, &Parameters::of(circuit)).map_err(CliError::refused)?;
     let cells = (counts.committed_cells + counts.channel_cells) as u64;
     let leaves = instance.leaves as u64;
     let weights = (schedule.weights.used_columns as u64) << schedule.weights.row_bits;
@@ -79,7 +83,11 @@ pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<C
         Some(tree) => {
             let setup = SetupCircuit::new(circuit, &WeightLayout::new(circuit)).circuit;
             let leaves = setup.instantiate(0, &[])?.leaves as u64;
-            BASE_BYTES + blow_up(tree) + leaves * (BYTES_PER_LEAF + SETUP_BYTES_PER_LEAF)
+            // One block of the codeword and the tree; later the layers that are stored, and a vector per column.
+            let block = (4 * tree.rows as u64) << tree.log_cols;
+            let nodes = 64u64 << (tree.log_cols + tree.log_inv_rate);
+            let layers = leaves.next_power_of_two().min(2 * STORED_NODES) * SETUP_BYTES_PER_NODE;
+            BASE_BYTES + weights * SETUP_BYTES_PER_WEIGHT + nodes + block.max(layers)
         }
         None => BASE_BYTES,
     };

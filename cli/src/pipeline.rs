@@ -9,7 +9,7 @@ use mlc_compiler::plan::{QuantConfig, QuantPlan};
 use mlc_compiler::{Artefact, CompileOptions, QuantTarget, compile_observed};
 use mlc_ir::Module;
 use mlc_runtime::backend::cpu::Cpu;
-use mlc_runtime::setup::{ProvingKey, setup};
+use mlc_runtime::setup::{ProvingKey, setup_in};
 use mlc_runtime::weights::{IntWeights, WeightPlan, quantise};
 use mlc_verifier::security::Parameters;
 
@@ -273,7 +273,7 @@ pub(crate) fn integers(model: &Model, compiled: &Compiled) -> Result<IntWeights,
 
 /// The directory of a compiled model's key, by circuit, weights and parameters.
 pub(crate) fn key_directory(project: &Project, model: &Model, compiled: &Compiled) -> Result<PathBuf, CliError> {
-    let params = Parameters::default();
+    let params = Parameters::of(&compiled.circuit);
     let digest = hash(&[
         &format::digest(&compiled.circuit),
         &model.weights.digest()?,
@@ -298,15 +298,21 @@ pub(crate) fn proving_key(
     {
         return Ok(key);
     }
-    let key = setup_key(backend, model, compiled)?;
+    let key = setup_key(backend, model, compiled, &dir)?;
     key.save(&dir).map_err(|e| CliError::write(&dir, e))?;
     Ok(key)
 }
 
-/// A new proving key.
-pub(crate) fn setup_key(backend: &Cpu, model: &Model, compiled: &Compiled) -> Result<ProvingKey<Cpu>, CliError> {
+/// A new proving key; a large codeword is put into `dir`, which is created, until the key is saved.
+pub(crate) fn setup_key(
+    backend: &Cpu,
+    model: &Model,
+    compiled: &Compiled,
+    dir: &Path,
+) -> Result<ProvingKey<Cpu>, CliError> {
     let integers = integers(model, compiled)?;
-    setup(backend, &compiled.circuit, integers, Parameters::default()).map_err(CliError::refused)
+    let params = Parameters::of(&compiled.circuit);
+    setup_in(backend, &compiled.circuit, integers, params, dir).map_err(CliError::refused)
 }
 
 /// Hexadecimal digest of a circuit.

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::error::CliError;
 use crate::files;
+use crate::random;
 
 /// Weights by name.
 pub(crate) enum Weights {
@@ -24,6 +25,8 @@ pub(crate) enum Weights {
     Tensors(BTreeMap<String, TensorF32>),
     /// A safetensors file, or shards of one.
     File(TensorFiles),
+    /// Random tensors of these shapes, made anew wherever they are read: what is too large to be held twice.
+    Seeded(BTreeMap<String, Vec<usize>>),
     /// Of an ONNX file.
     Onnx(Box<Initialisers>),
     /// Of a GGUF file, in the names of the original.
@@ -142,6 +145,7 @@ impl Weights {
         let mut h = Blake2s256::new();
         let names: Vec<&str> = match self {
             Weights::None => Vec::new(),
+            Weights::Seeded(shapes) => shapes.keys().map(String::as_str).collect(),
             Weights::Tensors(tensors) => tensors.keys().map(String::as_str).collect(),
             Weights::File(file) => {
                 for t in file.stored() {
@@ -191,6 +195,10 @@ impl WeightSource for Weights {
         match self {
             Weights::None => Err(RecipeError::Missing(name.to_owned())),
             Weights::Tensors(t) => WeightSource::get(t, name),
+            Weights::Seeded(shapes) => match shapes.get(name) {
+                Some(shape) => Ok(random::trained(1, name, shape.clone())),
+                None => Err(RecipeError::Missing(name.to_owned())),
+            },
             Weights::File(f) => f.get(name),
             Weights::Onnx(i) => i.get(name),
             Weights::Gguf(g) => g.get(name),
@@ -201,6 +209,7 @@ impl WeightSource for Weights {
         match self {
             Weights::None => false,
             Weights::Tensors(t) => t.contains_key(name),
+            Weights::Seeded(shapes) => shapes.contains_key(name),
             Weights::File(f) => f.contains(name),
             Weights::Onnx(i) => i.contains(name),
             Weights::Gguf(g) => g.contains(name),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::backend::cpu::simd::level;
+use mlc_runtime::backend::fractions::Leaves;
 use mlc_runtime::backend::{Columns, Operand};
 use mlc_runtime::prover::channel::{Honest, ProverChannel};
 use mlc_runtime::prover::logup;
@@ -59,7 +60,7 @@ fn main() {
             |(num, den)| {
                 let mut honest = Honest;
                 let mut channel = ProverChannel::new(Transcript::new(b"bench"), &mut honest);
-                logup::prove(&Cpu, &mut channel, num, den, grind);
+                logup::prove(&Cpu, &mut channel, &Leaves::given(&num, &den, n), grind);
             },
         );
     }

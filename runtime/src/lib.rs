@@ -4,6 +4,7 @@
 
 pub mod backend;
 pub mod calibrate;
+mod codeword;
 pub mod exec;
 pub mod inputs;
 pub mod prove;

@@ -4,7 +4,7 @@
 //! - `verifying.key`: the verifier's trust root ([`Key`]);
 //! - `weights.bin`: the integers, with a checksum;
 //! - `codeword.bin`: the encoded weights, column-major, and their tree. Read through a memory map: a proof opens a few
-//!   columns and never encodes the weights again.
+//!   columns and never encodes the weights again. Where it is large it is written to a file as it is made.
 //!
 //! Files are written under a temporary name and renamed, the verifying key last: a directory with a verifying key is
 //! complete.
@@ -14,15 +14,13 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use blake2::{Blake2s256, Digest};
-use memmap2::Mmap;
 use mlc_circuit::{Circuit, WeightLayout, check, format};
 use mlc_verifier::commitment::TreeShape;
-use mlc_verifier::field::M31;
 use mlc_verifier::key::{Key, KeyError, LoadedKey};
 use mlc_verifier::security::{Parameters, weights_shape};
-use mlc_verifier::transcript::Hash;
 
 use crate::backend::Backend;
+use crate::codeword::{self, CodewordFile};
 use crate::prover::channel::Honest;
 use crate::prover::commitment::{Committed, TreeStore, commit};
 use crate::prover::inference::CommittedWeights;
@@ -31,7 +29,8 @@ use crate::prover::setup::{self, SetupProofError};
 use crate::weights::{IntWeights, WeightsError};
 
 const WEIGHTS_MAGIC: &[u8; 8] = b"mlc-wgt1";
-const CODEWORD_MAGIC: &[u8; 8] = b"mlc-cwd1";
+/// Codewords of more cells are never in memory as a whole.
+const MOST_CELLS: u64 = 1 << 26;
 
 /// Why setup fails, or a key directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -79,9 +78,16 @@ pub struct ProvingKey<B: Backend> {
     pub integers: IntWeights,
     /// The committed cells; absent without weights.
     pub(crate) cells: Option<B::Base>,
-    /// Their tree.
-    pub(crate) tree: Option<Box<dyn TreeStore>>,
-    committed: Option<Committed>,
+    tree: Option<Tree>,
+}
+
+/// The tree of the weights.
+enum Tree {
+    Memory(Committed),
+    /// A file that setup has made.
+    Made(CodewordFile),
+    /// The file of a key directory.
+    Loaded(CodewordFile),
 }
 
 fn shape_of(circuit: &Circuit, params: &Parameters) -> Option<TreeShape> {
@@ -100,6 +106,17 @@ pub fn setup<B: Backend>(
     integers: IntWeights,
     params: Parameters,
 ) -> Result<ProvingKey<B>, SetupError> {
+    setup_in(backend, circuit, integers, params, &std::env::temp_dir())
+}
+
+/// [`setup`] that puts a large codeword into `dir`, under a temporary name until the key is saved.
+pub fn setup_in<B: Backend>(
+    backend: &B,
+    circuit: &Circuit,
+    integers: IntWeights,
+    params: Parameters,
+    dir: &Path,
+) -> Result<ProvingKey<B>, SetupError> {
     check::check(circuit)?;
     let digest = format::digest(circuit);
     let mut key = Key {
@@ -108,7 +125,7 @@ pub fn setup<B: Backend>(
         weights_root: None,
         setup_proof: Vec::new(),
     };
-    let (mut cells, mut committed) = (None, None);
+    let (mut cells, mut made) = (None, None);
     if let Some(shape) = shape_of(circuit, &params) {
         let base = {
             let _span = tracing::info_span!("lay out weights").entered();
@@ -116,13 +133,27 @@ pub fn setup<B: Backend>(
         };
         let tree = {
             let _span = tracing::info_span!("commit weights").entered();
-            commit(backend, &base, shape)
+            if shape.cells() > MOST_CELLS {
+                let io = |error| SetupError::Io {
+                    path: dir.to_path_buf(),
+                    error,
+                };
+                Tree::Made(CodewordFile::create(backend, &base, shape, dir).map_err(io)?)
+            } else {
+                Tree::Memory(commit(backend, &base, shape))
+            }
         };
-        key.weights_root = Some(tree.root());
+        key.weights_root = Some(tree.store().root());
         let _span = tracing::info_span!("prove weight bounds").entered();
-        key.setup_proof = setup::prove(backend, circuit, &digest, &params, &integers, &base, &tree, &mut Honest)?;
+        let weights = setup::SetupWeights {
+            integers: &integers,
+            keys: &base,
+            cells: &base,
+            tree: tree.store(),
+        };
+        key.setup_proof = setup::prove(backend, circuit, &digest, &params, &weights, &mut Honest)?;
         cells = Some(base);
-        committed = Some(tree);
+        made = Some(tree);
     }
     let loaded = LoadedKey {
         circuit: circuit.clone(),
@@ -136,19 +167,23 @@ pub fn setup<B: Backend>(
         loaded,
         integers,
         cells,
-        tree: None,
-        committed,
+        tree: made,
     })
+}
+
+impl Tree {
+    fn store(&self) -> &dyn TreeStore {
+        match self {
+            Self::Memory(tree) => tree,
+            Self::Made(tree) | Self::Loaded(tree) => tree,
+        }
+    }
 }
 
 impl<B: Backend> ProvingKey<B> {
     /// The weights' tree.
     fn tree(&self) -> Option<&dyn TreeStore> {
-        match (&self.tree, &self.committed) {
-            (Some(t), _) => Some(t.as_ref()),
-            (None, Some(c)) => Some(c),
-            (None, None) => None,
-        }
+        self.tree.as_ref().map(Tree::store)
     }
 
     /// The weights as a prover takes them.
@@ -167,9 +202,11 @@ impl<B: Backend> ProvingKey<B> {
             move |error| SetupError::Io { path, error }
         };
         fs::create_dir_all(dir).map_err(io(dir))?;
-        if let Some(tree) = &self.committed {
-            let path = dir.join("codeword.bin");
-            write_atomically(&path, |w| write_codeword(w, tree)).map_err(io(&path))?;
+        let path = dir.join("codeword.bin");
+        match &self.tree {
+            Some(Tree::Memory(tree)) => write_atomically(&path, |w| codeword::write(w, tree)).map_err(io(&path))?,
+            Some(Tree::Made(tree)) => tree.keep(&path).map_err(io(&path))?,
+            Some(Tree::Loaded(_)) | None => {}
         }
         let path = dir.join("weights.bin");
         write_atomically(&path, |w| write_weights(w, &self.integers)).map_err(io(&path))?;
@@ -198,14 +235,14 @@ impl<B: Backend> ProvingKey<B> {
         if let (Some(shape), Some(root)) = (shape_of(&loaded.circuit, &loaded.params), &loaded.weights_root) {
             cells = Some(cells_of(backend, &loaded.circuit, &integers));
             let path = dir.join("codeword.bin");
-            let mapped = MappedTree::open(&path, shape).map_err(|error| SetupError::Io {
+            let mapped = CodewordFile::open(&path, shape).map_err(|error| SetupError::Io {
                 path: path.clone(),
                 error,
             })?;
             let mapped = mapped
                 .filter(|m| m.root() == *root)
                 .ok_or(SetupError::Corrupted { path })?;
-            tree = Some(Box::new(mapped) as Box<dyn TreeStore>);
+            tree = Some(Tree::Loaded(mapped));
         }
         Ok(Self {
             key,
@@ -213,7 +250,6 @@ impl<B: Backend> ProvingKey<B> {
             integers,
             cells,
             tree,
-            committed: None,
         })
     }
 }
@@ -262,58 +298,4 @@ fn read_weights(bytes: &[u8], circuit: &Circuit) -> Option<Vec<Vec<i16>>> {
         values = rest;
     }
     values.is_empty().then_some(out)
-}
-
-fn write_codeword(w: &mut dyn Write, tree: &Committed) -> io::Result<()> {
-    w.write_all(CODEWORD_MAGIC)?;
-    let mut buffer = Vec::with_capacity(1 << 20);
-    for part in tree.codewords().chunks(1 << 18) {
-        buffer.clear();
-        buffer.extend(part.iter().flat_map(|v: &M31| v.0.to_le_bytes()));
-        w.write_all(&buffer)?;
-    }
-    for layer in tree.layers() {
-        for node in layer {
-            w.write_all(node)?;
-        }
-    }
-    Ok(())
-}
-
-/// A committed tree in a file.
-struct MappedTree {
-    map: Mmap,
-    shape: TreeShape,
-}
-
-impl MappedTree {
-    /// `None` where the file has another size or magic than the shape asks for.
-    fn open(path: &Path, shape: TreeShape) -> io::Result<Option<Self>> {
-        let file = File::open(path)?;
-        // SAFETY: the file is private to the key directory and only replaced by rename; a concurrent truncation would
-        // be an error of the user's, and what is read is checked against the root by the verifier.
-        let map = unsafe { Mmap::map(&file)? };
-        let nodes: usize = (0..=shape.log_domain()).map(|l| shape.domain() >> l).sum();
-        let expected = CODEWORD_MAGIC.len() + shape.domain() * shape.leaf_bytes() + 32 * nodes;
-        Ok((map.len() == expected && map.starts_with(CODEWORD_MAGIC)).then_some(Self { map, shape }))
-    }
-}
-
-impl TreeStore for MappedTree {
-    fn shape(&self) -> TreeShape {
-        self.shape
-    }
-
-    fn append_column(&self, position: usize, out: &mut Vec<u8>) {
-        let start = CODEWORD_MAGIC.len() + position * self.shape.leaf_bytes();
-        out.extend_from_slice(&self.map[start..start + self.shape.leaf_bytes()]);
-    }
-
-    fn node(&self, layer: u32, index: usize) -> Hash {
-        let before: usize = (0..layer).map(|l| self.shape.domain() >> l).sum();
-        let start = CODEWORD_MAGIC.len() + self.shape.domain() * self.shape.leaf_bytes() + 32 * (before + index);
-        let mut hash = [0; 32];
-        hash.copy_from_slice(&self.map[start..start + 32]);
-        hash
-    }
 }

@@ -7,7 +7,7 @@
 
 use alloc::{string::String, vec::Vec};
 
-use mlc_circuit::{Instance, WeightLayout, bits_for};
+use mlc_circuit::{Circuit, Instance, WeightLayout, bits_for};
 use serde::{Deserialize, Serialize};
 
 use crate::commitment::plan::FIELD_BITS;
@@ -34,6 +34,24 @@ impl Default for Parameters {
             term_bits: 105,
             weights_log_inv_rate: 3,
             witness_log_inv_rate: 2,
+        }
+    }
+}
+
+/// Codewords of weights have at most this many cells where a lower rate would give them more: 2 GiB.
+const WEIGHT_CODEWORD: u64 = 1 << 29;
+
+impl Parameters {
+    /// The default parameters for a circuit: weights are encoded at rate 1/8, which is paid once and saves opened columns,
+    /// but no rate below 1/2 may take the codeword, which a prover keeps, beyond [`WEIGHT_CODEWORD`] cells.
+    pub fn of(circuit: &Circuit) -> Self {
+        let layout = WeightLayout::new(circuit);
+        let message = 1u64 << (layout.row_bits + layout.log_columns());
+        let default = Self::default();
+        let fits = |&k: &u32| message << k <= WEIGHT_CODEWORD;
+        Self {
+            weights_log_inv_rate: (1..=default.weights_log_inv_rate).rev().find(fits).unwrap_or(1),
+            ..default
         }
     }
 }

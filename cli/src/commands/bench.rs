@@ -28,11 +28,15 @@ Weights of the larger models are random, from a fixed seed. The fastest of the r
 Example:
   mlc bench --suite digits
   mlc bench --suite lenet5,residual16 --json > bench.json
+  mlc bench --suite shapes --only gpt2-124m --runs 1
   mlc bench --model path/to/hf-model --prompt \"A sentence.\"")]
 pub(crate) struct Bench {
     /// Which models; all where none is named
     #[arg(long, value_name = "SUITE", value_delimiter = ',', value_parser = suites::NAMES)]
     suite: Vec<String>,
+    /// Only the model of this name, of those that are selected
+    #[arg(long, value_name = "NAME", conflicts_with = "model")]
+    only: Option<String>,
     /// A model of your own, in place of the suites; it is calibrated as `prove` does
     #[arg(long, value_name = "MODEL", conflicts_with = "suite")]
     model: Option<PathBuf>,
@@ -69,9 +73,21 @@ impl Bench {
         if let Some(path) = &self.model {
             add(&path.display().to_string(), self.own(ui, path)?);
         } else {
-            for name in wanted {
-                for case in suites::cases(name)? {
-                    add(case.name, self.case(ui, &case)?);
+            let only = self.only.as_deref();
+            let named: Vec<&str> = wanted.iter().flat_map(|suite| suites::names(suite)).collect();
+            if let Some(only) = only.filter(|only| !named.contains(only)) {
+                return Err(CliError::Usage(format!(
+                    "there is no model `{only}` here; there are {}",
+                    named.join(", ")
+                )));
+            }
+            for suite in wanted {
+                for name in suites::names(suite) {
+                    if only.is_none_or(|only| only == name) {
+                        for case in suites::cases(suite, name)? {
+                            add(case.name, self.case(ui, &case)?);
+                        }
+                    }
                 }
             }
         }
@@ -128,7 +144,9 @@ impl Bench {
         manifest: &Manifest,
         input: &Bound,
     ) -> Result<(Value, Cost), CliError> {
-        let (key, setup_s) = progress.stage("setup", || pipeline::setup_key(&Cpu, model, &compiled));
+        let (key, setup_s) = progress.stage("setup", || {
+            pipeline::setup_key(&Cpu, model, &compiled, &std::env::temp_dir())
+        });
         let session = Session {
             model,
             compiled: &compiled,

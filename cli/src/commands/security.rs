@@ -29,7 +29,7 @@ impl Security {
         let (_, _, compiled) = self.model.compiled(ui, false)?;
         let dims = super::dims(&compiled.circuit, &self.dim)?;
         let instance = compiled.circuit.instantiate(compiled.entry, &dims)?;
-        let schedule = Schedule::new(&instance, &Parameters::default()).map_err(CliError::refused)?;
+        let schedule = Schedule::new(&instance, &Parameters::of(&compiled.circuit)).map_err(CliError::refused)?;
         let total = schedule.total_bits();
         let json = || {
             let term = |t: &mlc_verifier::commitment::Term| json!({ "name": t.name, "bits": t.bits, "pow_bits": t.pow_bits, "total": t.total() });

@@ -40,7 +40,7 @@ impl Setup {
                 Ok((key, pipeline::key_directory(&project, &model, &compiled)?))
             }
             Some(dir) => {
-                let key = pipeline::setup_key(&backend, &model, &compiled)?;
+                let key = pipeline::setup_key(&backend, &model, &compiled, dir)?;
                 key.save(dir).map_err(|e| CliError::write(dir, e))?;
                 Ok::<_, CliError>((key, dir.clone()))
             }

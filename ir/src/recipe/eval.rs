@@ -153,8 +153,13 @@ impl Recipe {
 
     /// Names of the tensors that the recipe reads under `bindings`, all alternatives included.
     pub fn tensor_names(&self, bindings: &Bindings) -> Result<Vec<String>, RecipeError> {
+        Ok(self.tensors(bindings)?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// The same with the shapes that they have in their file.
+    pub fn tensors(&self, bindings: &Bindings) -> Result<Vec<(String, Vec<u64>)>, RecipeError> {
         match self {
-            Recipe::Tensor { name, .. } => Ok(vec![name.expand(bindings)?]),
+            Recipe::Tensor { name, shape } => Ok(vec![(name.expand(bindings)?, shape.clone())]),
             Recipe::Stack { index, items } => {
                 let position = *bindings.get(index).ok_or_else(|| DimError::Unbound(index.clone()))?;
                 let item = usize::try_from(position).ok().and_then(|i| items.get(i));
@@ -162,14 +167,14 @@ impl Recipe {
                     index: index.clone(),
                     position,
                 })?
-                .tensor_names(bindings)
+                .tensors(bindings)
             }
             _ => {
-                let mut names = Vec::new();
+                let mut tensors = Vec::new();
                 for input in self.inputs() {
-                    names.extend(input.tensor_names(bindings)?);
+                    tensors.extend(input.tensors(bindings)?);
                 }
-                Ok(names)
+                Ok(tensors)
             }
         }
     }

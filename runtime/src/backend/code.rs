@@ -37,6 +37,17 @@ pub trait Code: Columns + Grinder {
         (code, leaves)
     }
 
+    /// Positions `block · 2^log_cols ..` of [`Self::encode_and_hash`], `2^log_cols` of them: all that is held of a codeword
+    /// that is larger than memory.
+    fn encode_block(&self, cells: &Self::Base, shape: &TreeShape, block: usize) -> (Vec<M31>, Vec<Hash>) {
+        let (code, leaves) = self.encode_and_hash(cells, shape);
+        let (words, columns) = (shape.rows << shape.log_cols, 1 << shape.log_cols);
+        (
+            code[block * words..(block + 1) * words].to_vec(),
+            leaves[block * columns..(block + 1) * columns].to_vec(),
+        )
+    }
+
     /// The parents of a layer of at least two nodes.
     fn hash_layer(&self, below: &[Hash]) -> Vec<Hash>;
 

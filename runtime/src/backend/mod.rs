@@ -51,7 +51,7 @@ pub enum Vertex {
 }
 
 /// What a sumcheck round computes from a quadratic h(X): `h` at the chosen vertex, and the coefficient of X².
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RoundSums {
     /// h(0) or h(1).
     pub at: QM31,

@@ -1,7 +1,7 @@
 //! Dense functionals of the committed cells, proving side. Mirrors `mlc_verifier::cells`.
 
-use mlc_circuit::{BlockLayout, ChannelKind, Equation, Instance, Left, SiteRef, bits_for};
-use mlc_verifier::cells::{Fingerprint, basis, tag};
+use mlc_circuit::{BlockLayout, ChannelKind, Equation, Instance, Left, SiteRef};
+use mlc_verifier::cells::{Fingerprint, basis};
 use mlc_verifier::field::{QM31, eq_table, m31, powers};
 use mlc_verifier::functional::{Weighting, eq_range, split_point};
 use num_traits::{One, Zero};
@@ -71,17 +71,23 @@ fn add_eq<B: VectorOps>(backend: &B, layout: &BlockLayout, point: &[QM31], scale
     backend.add_outer(out, at, &outer, &backend.ext(eq_table(low_point, 1 << low)));
 }
 
-/// The entries of [`inner_eq`] divide vectors into pieces of this length.
-pub fn eq_piece(leaves: usize) -> usize {
-    1 << bits_for(leaves).min(INNER_BITS)
-}
-
-/// `Σ_position eq(point, position) · values[position]`; `values` is a whole number of pieces (see [`eq_piece`]).
+/// `Σ_position eq(point, position) · values[position]`.
 pub fn inner_eq<B: VectorOps>(backend: &B, point: &[QM31], values: &B::Base) -> QM31 {
     let low = point.len().min(INNER_BITS);
     let (high_point, low_point) = point.split_at(point.len() - low);
-    let outer = eq_table(high_point, backend.base_len(values) >> low);
-    backend.inner_product(values, 0, &outer, &backend.ext(eq_table(low_point, 1 << low)))
+    let len = backend.base_len(values);
+    let (whole, rest) = (len >> low, len % (1 << low));
+    let mut outer = eq_table(high_point, whole + usize::from(rest > 0));
+    let inner = eq_table(low_point, 1 << low);
+    let last = outer.split_off(whole);
+    let mut sum = QM31::zero();
+    if rest > 0 {
+        sum += backend.inner_product(values, whole << low, &last, &backend.ext(inner[..rest].to_vec()));
+    }
+    if whole > 0 {
+        sum += backend.inner_product(values, 0, &outer, &backend.ext(inner));
+    }
+    sum
 }
 
 /// Adds `scale ·` the keys' functional (see the verifier's `keys`) to the functionals of the vectors of cells.
@@ -143,24 +149,6 @@ pub fn add_channels(
             }
         }
     }
-}
-
-/// The leaves' denominators `α - key - η · tag`; gaps are the padding 1. `keys` are by position.
-pub fn denominators<B: VectorOps>(backend: &B, instance: &Instance<'_>, f: &Fingerprint, keys: &B::Base) -> B::Ext {
-    let mut out = backend.constant(QM31::one(), instance.leaves);
-    for s in &instance.sites {
-        let base = f.alpha - f.eta * tag(s.table);
-        let at = s.layout.offset;
-        backend.set_differences(&mut out, at, base, keys, at, s.layout.len());
-    }
-    for &(table, offset) in &instance.tables {
-        let first = f.alpha - f.eta * tag(table);
-        let values: Vec<QM31> = (0..instance.table(table).rows() as i64)
-            .map(|v| first - m31(v))
-            .collect();
-        backend.set(&mut out, offset, &values);
-    }
-    out
 }
 
 /// What the channels contribute at the tables' leaves: `Σ_channels θ^channel · channel[v]`, per table in the order of

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use super::cells;
 use super::channel::{ProverChannel, Tamper};
 use super::commitment::{self, OpenTree, TreeStore};
-use super::lookups::{LookupEnd, Lookups, leaf_keys};
+use super::lookups::{Keys, LookupEnd, Lookups, leaf_keys};
 use super::relations::{Sources, factor};
 use super::sumcheck::{self, Axis, Grind, Rounds, Summand};
 use super::tensor::{Order, Weights};
@@ -511,10 +511,9 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
             instance: self.instance,
             grinding: &self.schedule.grinding,
             shape,
-            keys: &|site| keys(execution, site),
+            keys: Keys::Executed(&|site| keys(execution, site)),
             committed_keys: &committed_keys,
             inputs: &self.statement.inputs,
-            shifts: &[],
         }
         .prove(channel, reads)
     }

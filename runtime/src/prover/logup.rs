@@ -1,7 +1,8 @@
 //! LogUp-GKR, proving side: Σ_i num_i / den_i = 0, up to a claim on the leaves. Mirrors the verifier's `logup`.
 //!
-//! All layers of the fraction tree are computed first, bottom up, then proved top down; a layer is dropped once its
-//! sumcheck has cut it into halves. With λ drawn, a layer's sum is over eq(ρ, x)·((n0 + λ d0)·d1 + n1·d0)(x): two
+//! The layers of the fraction tree are computed first, bottom up, then proved top down; a layer is dropped once its
+//! sumcheck has cut it into halves. The leaves and the layers that are too large to be stored are formed from the
+//! leaves' description wherever a round needs them, until enough variables are bound. With λ drawn, a layer's sum is over eq(ρ, x)·((n0 + λ d0)·d1 + n1·d0)(x): two
 //! products per point. eq is factored out of each round (Gruen 2024): the message is the slope and the leading
 //! coefficient of the quadratic that is left.
 
@@ -13,8 +14,8 @@ use num_traits::Zero;
 use super::channel::ProverChannel;
 use super::eq_weights::EqWeights;
 use super::sumcheck::{Axis, Grind, complete, vertex};
-use crate::backend::fractions::NextRound;
-use crate::backend::{FractionOps, Halves};
+use crate::backend::fractions::{Leaves, NextRound};
+use crate::backend::{FractionOps, Halves, RoundSums};
 
 pub use mlc_verifier::logup::LeafClaim;
 
@@ -28,19 +29,39 @@ pub mod label {
     pub const LAYER: &str = "logup layer";
 }
 
-/// Proves that the fractions `num[i] / den[i]` add up to zero (at least one leaf, equal lengths).
+/// Nodes of the largest layer that is stored, 32 bytes each. Layers of more are formed from the leaves, as often as
+/// needed, until their sumcheck has folded them below it. A bound on memory: no byte of a proof depends on it.
+const STORED: usize = 1 << 25;
+
+/// Proves that the fractions of `leaves` (at least one) add up to zero.
 pub fn prove<B: FractionOps>(
     backend: &B,
     channel: &mut ProverChannel<'_>,
-    num: B::Ext,
-    den: B::Ext,
+    leaves: &Leaves<'_, B>,
     grind: Grind<'_>,
 ) -> LeafClaim {
-    let leaves = backend.ext_len(&den);
-    let bits = bits_for(leaves);
+    prove_within(backend, channel, leaves, grind, STORED)
+}
+
+/// [`prove`] with layers of at most `stored` nodes in memory.
+fn prove_within<B: FractionOps>(
+    backend: &B,
+    channel: &mut ProverChannel<'_>,
+    leaves: &Leaves<'_, B>,
+    grind: Grind<'_>,
+    stored: usize,
+) -> LeafClaim {
+    let bits = bits_for(leaves.len);
     let clear = bits.min(CLEAR_BITS);
-    let mut layers = vec![(num, den)];
-    for _ in clear..bits {
+    // The lowest layer that is stored: never the leaves, unless they are sent.
+    let lowest = (1..bits - clear)
+        .find(|k| 1 << (bits - k) <= stored)
+        .unwrap_or(bits - clear);
+    let mut layers = {
+        let _span = tracing::info_span!("lowest layer", level = lowest).entered();
+        vec![backend.leaf_layer(leaves, lowest as u32)]
+    };
+    for _ in clear..bits - lowest {
         let (num, den) = &layers[layers.len() - 1];
         layers.push(backend.fraction_sums(num, den));
     }
@@ -60,19 +81,28 @@ pub fn prove<B: FractionOps>(
         }
     };
     while let Some((num, den)) = layers.pop() {
-        claim = prove_layer(backend, channel, claim, num, den, grind);
+        claim = prove_layer(backend, channel, claim, Layer::Whole(num, den), grind, stored);
+    }
+    for level in (0..lowest as u32).rev() {
+        let _span = tracing::info_span!("layer from leaves", level).entered();
+        let layer = Layer::Formed {
+            leaves,
+            level,
+            bound: Vec::new(),
+        };
+        claim = prove_layer(backend, channel, claim, layer, grind, stored);
     }
     claim
 }
 
-/// From a claim on a layer to a claim on the layer below, `(num, den)`.
+/// From a claim on a layer (of [`CLEAR_BITS`] variables or more) to a claim on the layer below, which is given.
 fn prove_layer<B: FractionOps>(
     backend: &B,
     channel: &mut ProverChannel<'_>,
     claim: LeafClaim,
-    num: B::Ext,
-    den: B::Ext,
+    layer: Layer<'_, B>,
     grind: Grind<'_>,
+    stored: usize,
 ) -> LeafClaim {
     let rho = claim.point;
     let variables = rho.len();
@@ -82,9 +112,10 @@ fn prove_layer<B: FractionOps>(
     let mut weights = EqWeights::new();
 
     // Round k sums over the variables after k, weighed by eq(ρ[k + 1..], ·).
-    let mut sums = backend.fraction_round(&num, &den, lambda, next_round(backend, &mut weights, &rho, 0));
-    let mut layer = Layer::Whole(num, den);
-    for k in 0..variables {
+    let mut layer = layer;
+    let mut sums = layer.sums(backend, lambda, next_round(backend, &mut weights, &rho, 0));
+    let halves = loop {
+        let k = point.len();
         let (slope, _) = complete(value, rho[k], sums.at);
         let message = [slope, sums.leading];
         channel.send_ext(label::ROUND, &message);
@@ -92,19 +123,17 @@ fn prove_layer<B: FractionOps>(
         let r = channel.transcript().draw();
         value = evaluate_eq_round(value, &message, rho[k], r);
         point.push(r);
-        let next = (k + 1 < variables).then(|| next_round(backend, &mut weights, &rho, k + 1));
-        let (halves, next_sums) = match layer {
-            Layer::Whole(num, den) => backend.fraction_split(num, den, lambda, r, next),
-            Layer::Cut(mut halves) => {
-                let sums = backend.fraction_fold(&mut halves, r, next);
-                (halves, sums)
-            }
-        };
-        layer = Layer::Cut(halves);
-        sums = next_sums.unwrap_or(sums);
-    }
+        if k + 1 == variables {
+            break layer.finish(backend, lambda, r);
+        }
+        let next = next_round(backend, &mut weights, &rho, k + 1);
+        let fits = 2 << (variables - k - 1) <= stored;
+        (layer, sums) = layer.fold(backend, lambda, r, next, fits);
+    };
 
-    let [n0, n1, d0, d1] = layer.values(backend, lambda);
+    // Every variable is bound; λ d0 is absorbed in n0.
+    let (num, den) = (backend.host_ext(&halves.num), backend.host_ext(&halves.den));
+    let [n0, n1, d0, d1] = [num[0] - lambda * den[0], num[1], den[0], den[1]];
     channel.send_ext(label::LAYER, &[n0, n1, d0, d1]);
     channel.send_nonce(label::LAYER, grind.bits, grind.grinder);
     let mu = channel.transcript().draw();
@@ -129,23 +158,71 @@ fn next_round<'a, B: FractionOps>(
     }
 }
 
-/// The layer below the claim: as stored, then cut and folded.
-enum Layer<B: FractionOps> {
+/// The layer below the claim.
+enum Layer<'a, B: FractionOps> {
+    /// As stored.
     Whole(B::Ext, B::Ext),
+    /// Formed from the leaves, its top variables bound.
+    Formed {
+        leaves: &'a Leaves<'a, B>,
+        level: u32,
+        bound: Vec<QM31>,
+    },
+    /// Cut and folded.
     Cut(Halves<B>),
 }
 
-impl<B: FractionOps> Layer<B> {
-    /// n0, n1, d0, d1 once every variable is bound.
-    fn values(&self, backend: &B, lambda: QM31) -> [QM31; 4] {
-        let (num, den) = match self {
-            Self::Whole(num, den) | Self::Cut(Halves { num, den }) => (backend.host_ext(num), backend.host_ext(den)),
-        };
-        let absorbed = match self {
-            Self::Whole(..) => QM31::zero(),
-            Self::Cut(_) => lambda * den[0],
-        };
-        [num[0] - absorbed, num[1], den[0], den[1]]
+impl<B: FractionOps> Layer<'_, B> {
+    /// The sums of the first round.
+    fn sums(&self, backend: &B, lambda: QM31, next: NextRound<'_, B>) -> RoundSums {
+        match self {
+            // λ is absorbed where a layer is cut.
+            Self::Whole(num, den) => backend.fraction_round(num, den, lambda, next),
+            Self::Cut(Halves { num, den }) => backend.fraction_round(num, den, QM31::zero(), next),
+            Self::Formed { leaves, level, bound } => backend.leaf_round(leaves, *level, lambda, bound, next),
+        }
+    }
+
+    /// Binds the top variable and sums the next round; `fits` says whether what is left may be stored.
+    fn fold(self, backend: &B, lambda: QM31, r: QM31, next: NextRound<'_, B>, fits: bool) -> (Self, RoundSums) {
+        match self {
+            Self::Formed {
+                leaves,
+                level,
+                mut bound,
+            } if !fits => {
+                bound.push(r);
+                let sums = backend.leaf_round(leaves, level, lambda, &bound, next);
+                (Self::Formed { leaves, level, bound }, sums)
+            }
+            layer => {
+                let (halves, sums) = layer.cut(backend, lambda, r, Some(next));
+                (Self::Cut(halves), sums.unwrap_or_default())
+            }
+        }
+    }
+
+    /// Binds the last variable.
+    fn finish(self, backend: &B, lambda: QM31, r: QM31) -> Halves<B> {
+        self.cut(backend, lambda, r, None).0
+    }
+
+    fn cut(self, backend: &B, lambda: QM31, r: QM31, next: Option<NextRound<'_, B>>) -> (Halves<B>, Option<RoundSums>) {
+        match self {
+            Self::Whole(num, den) => backend.fraction_split(num, den, lambda, r, next),
+            Self::Formed {
+                leaves,
+                level,
+                mut bound,
+            } => {
+                bound.push(r);
+                backend.leaf_split(leaves, level, lambda, &bound, next)
+            }
+            Self::Cut(mut halves) => {
+                let sums = backend.fraction_fold(&mut halves, r, next);
+                (halves, sums)
+            }
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Moves 4 to 6, proving side. Mirrors `mlc_verifier::lookups`; used by inference and by setup.
 
 use mlc_circuit::{Channel as TableChannel, ChannelKind, Instance, SiteRef, SiteShape, Source, bits_for};
-use mlc_verifier::cells::{Fingerprint, claim_powers, mask_keys};
+use mlc_verifier::cells::{Fingerprint, claim_powers, mask_keys, tag};
 use mlc_verifier::commitment::TreeShape;
 use mlc_verifier::field::{M31, QM31, m31, powers};
-use mlc_verifier::functional::{eq_range, mass};
+use mlc_verifier::functional::eq_range;
 use mlc_verifier::relations::ReadClaim;
 use mlc_verifier::security::Grinding;
 use num_traits::{One, Zero};
@@ -14,8 +14,9 @@ use super::channel::ProverChannel;
 use super::inference::label;
 use super::logup;
 use super::sumcheck::{self, Axis, Grind, Rounds, Summand};
-use super::tensor::{Order, Weights};
+use super::tensor::{Blocks, Order, Weights};
 use super::vector::CommittedVector;
+use crate::backend::fractions::{Denominators, LeafRun, Leaves, Numerators};
 use crate::backend::{Backend, Operand};
 use crate::schedule::journal::Kept;
 
@@ -29,14 +30,30 @@ pub struct Lookups<'a, 'c, B: Backend> {
     pub grinding: &'a Grinding,
     /// The channels' tree.
     pub shape: TreeShape,
-    /// A site's keys as executed, row-major.
-    pub keys: &'a (dyn Fn(SiteRef) -> &'a [i32] + Sync),
+    /// The keys that are counted and pushed forward.
+    pub keys: Keys<'a>,
     /// The keys of all sites' leaves as the committed cells have them, by position: see [`leaf_keys`].
     pub committed_keys: &'a B::Base,
     /// The statement's inputs, for masks.
     pub inputs: &'a [Vec<i32>],
-    /// Per segment, what is added to a cell to make its key; empty for none.
-    pub shifts: &'a [i32],
+}
+
+/// Where the keys of sites come from.
+pub enum Keys<'a> {
+    /// From an execution: per site, row-major.
+    Executed(&'a (dyn Fn(SiteRef) -> &'a [i32] + Sync)),
+    /// They are the committed ones; what is added to a cell of each segment to make its key.
+    Committed(&'a [i32]),
+}
+
+impl Keys<'_> {
+    /// What is added to a committed cell of a site to make its key.
+    fn shift(&self, site: SiteRef) -> i32 {
+        match (self, site) {
+            (Self::Committed(shifts), SiteRef::Segment(s)) => shifts[s as usize],
+            _ => 0,
+        }
+    }
 }
 
 /// Where the lookups end.
@@ -84,12 +101,22 @@ impl<B: Backend> LookupEnd<B> {
 }
 
 /// Weights of the claims on the lookups of a site, by column, in the order of the site's leaves.
-type SiteWeights<B> = Vec<((SiteRef, u8), <B as crate::backend::Columns>::Ext)>;
+type SiteWeights<B> = Vec<((SiteRef, u8), ColumnWeights<B>)>;
+
+enum ColumnWeights<B: Backend> {
+    /// One per leaf: where there are many claims.
+    Dense(B::Ext),
+    /// Not written out.
+    Blocks(Blocks<B>),
+}
+
+/// Up to this many claims on a site are kept as products.
+const FEW_CLAIMS: usize = 2;
 
 /// The keys of all sites by position, zero between them; `fill` writes a site's, in the order of its leaves.
 pub fn leaf_keys(instance: &Instance<'_>, mut fill: impl FnMut(&SiteShape, &mut [M31])) -> Vec<M31> {
     let end = instance.sites.iter().map(|s| s.layout.offset + s.layout.len()).max();
-    let mut out = vec![M31::zero(); end.unwrap_or(0).next_multiple_of(cells::eq_piece(instance.leaves))];
+    let mut out = vec![M31::zero(); end.unwrap_or(0)];
     for s in &instance.sites {
         fill(s, &mut out[s.layout.offset..s.layout.offset + s.layout.len()]);
     }
@@ -139,22 +166,25 @@ impl<B: Backend> Lookups<'_, '_, B> {
 
         // Move 6: fractions.
         let span = tracing::info_span!("leaves").entered();
-        let den = cells::denominators(backend, instance, &fingerprint, self.committed_keys);
         let table_leaves = cells::table_leaves(instance, &fingerprint, &pushed);
-        let num = self.numerators(&fingerprint, &weights, &table_leaves);
-        drop(weights);
+        let most_rows = instance.tables.iter().map(|&(t, _)| instance.table(t).rows()).max();
+        let rows = backend.base((0..most_rows.unwrap_or(0) as u32).map(M31::from).collect());
+        let negated: Vec<B::Ext> = table_leaves
+            .iter()
+            .map(|leaves| backend.ext(leaves.iter().map(|&l| -l).collect()))
+            .collect();
+        let leaves = self.leaves(&fingerprint, &weights, &rows, &negated);
         drop(span);
         let leaf = {
             let _span = tracing::info_span!("logup", leaves = instance.leaves).entered();
-            logup::prove(backend, channel, num, den, self.grind(grind.fractions))
+            logup::prove(backend, channel, &leaves, self.grind(grind.fractions))
         };
+        drop(leaves);
+        drop(weights);
         let span = tracing::info_span!("leaf claims").entered();
         let zeta = leaf.point;
         let mut keys = cells::inner_eq(backend, &zeta, self.committed_keys);
         keys -= mask_keys(instance, self.inputs, &zeta);
-        for (s, &k) in instance.segments.iter().zip(self.shifts) {
-            keys -= mass(s, &zeta) * m31(k.into());
-        }
         let table_numerators =
             instance
                 .tables
@@ -222,8 +252,15 @@ impl<B: Backend> Lookups<'_, '_, B> {
         run.point
     }
 
+    /// Terms of claims on the lookups of a site.
+    fn claims_on(reads: &[ReadClaim<'_>], site: SiteRef) -> usize {
+        let on = |s: &Source| matches!(s, Source::Lookup { site: on, .. } if *on == site);
+        reads.iter().flat_map(|r| &r.terms).filter(|t| on(&t.source)).count()
+    }
+
     /// Per (site, column): `Σ_i γ^i` times the claims' weights.
     fn site_weights(&self, reads: &[ReadClaim<'_>], gammas: &[QM31]) -> SiteWeights<B> {
+        let backend = self.backend;
         let mut weights: SiteWeights<B> = Vec::new();
         for (claim, &g) in reads.iter().zip(gammas) {
             for t in &claim.terms {
@@ -231,20 +268,50 @@ impl<B: Backend> Lookups<'_, '_, B> {
                     continue;
                 };
                 let Some(s) = self.instance.site(site) else { continue };
+                let order = Order::of(&s.layout);
                 let at = weights.iter().position(|w| w.0 == (site, column)).unwrap_or_else(|| {
-                    weights.push(((site, column), self.backend.constant(QM31::zero(), s.layout.len())));
+                    let own = if Self::claims_on(reads, site) <= FEW_CLAIMS {
+                        ColumnWeights::Blocks(Blocks::new(&order))
+                    } else {
+                        ColumnWeights::Dense(backend.constant(QM31::zero(), s.layout.len()))
+                    };
+                    weights.push(((site, column), own));
                     weights.len() - 1
                 });
-                Weights::new(t.access, &t.weighting, &s.layout.shape).add_to(
-                    self.backend,
-                    g * m31(t.coefficient.into()),
-                    &Order::of(&s.layout),
-                    &mut weights[at].1,
-                    0,
-                );
+                let factor = g * m31(t.coefficient.into());
+                let claim = Weights::new(t.access, &t.weighting, &s.layout.shape);
+                let own = &mut weights[at].1;
+                if let ColumnWeights::Blocks(blocks) = own
+                    && !blocks.add(backend, &claim, factor, &order)
+                {
+                    *own = ColumnWeights::Dense(self.dense(blocks));
+                }
+                if let ColumnWeights::Dense(dense) = own {
+                    claim.add_to(backend, factor, &order, dense, 0);
+                }
             }
         }
         weights
+    }
+
+    /// Weights written out, one per leaf.
+    fn dense(&self, blocks: &Blocks<B>) -> B::Ext {
+        let mut out = self.backend.constant(QM31::zero(), blocks.len * blocks.blocks.len());
+        for block in 0..blocks.blocks.len() {
+            for term in blocks.numerators(block, QM31::one()) {
+                let ones;
+                let (outer, inner) = match &term {
+                    Numerators::Outer { outer, inner } => (outer, *inner),
+                    Numerators::Units { unit, values } => {
+                        ones = self.backend.constant(QM31::one(), *unit);
+                        (values, &ones)
+                    }
+                    Numerators::Constant(_) | Numerators::Scaled { .. } => continue,
+                };
+                self.backend.add_outer(&mut out, block * blocks.len, outer, inner);
+            }
+        }
+        out
     }
 
     /// The vector that a channel commits.
@@ -255,7 +322,14 @@ impl<B: Backend> Lookups<'_, '_, B> {
             ChannelKind::Multiplicity => {
                 let mut counts = vec![0u32; rows];
                 for s in sites.filter(|s| s.ranged) {
-                    let own = self.backend.histogram((self.keys)(s.site), rows);
+                    let own = match &self.keys {
+                        Keys::Executed(keys) => self.backend.histogram(keys(s.site), rows),
+                        Keys::Committed(_) => {
+                            let range = (s.layout.offset, s.layout.len());
+                            let shift = self.keys.shift(s.site) as u32;
+                            self.backend.count_cells(self.committed_keys, range, shift, rows)
+                        }
+                    };
                     counts.iter_mut().zip(own).for_each(|(c, n)| *c += n);
                 }
                 counts.into_iter().map(|c| M31::from(c).into()).collect()
@@ -266,37 +340,125 @@ impl<B: Backend> Lookups<'_, '_, B> {
                     let Some((_, w)) = weights.iter().find(|w| w.0 == (s.site, column)) else {
                         continue;
                     };
-                    let keys = (self.keys)(s.site);
-                    let pushed = self.backend.push_forward(&Order::of(&s.layout).arrange(keys), w, rows);
-                    out.iter_mut().zip(pushed).for_each(|(o, p)| *o += p);
+                    for pushed in self.push(s, w, rows) {
+                        out.iter_mut().zip(pushed).for_each(|(o, p)| *o += p);
+                    }
                 }
                 out
             }
         }
     }
 
-    /// The leaves' numerators.
-    fn numerators(&self, f: &Fingerprint, weights: &SiteWeights<B>, table_leaves: &[Vec<QM31>]) -> B::Ext {
-        let (instance, backend) = (self.instance, self.backend);
-        let thetas = powers(f.theta, 16);
-        let mut out = backend.constant(QM31::zero(), instance.leaves);
-        for s in &instance.sites {
-            for ((_, column), w) in weights.iter().filter(|w| w.0.0 == s.site) {
-                if let Some(c) = instance.channel(s.table, ChannelKind::Column(*column)) {
-                    backend.add_scaled(&mut out, s.layout.offset, thetas[c.theta as usize], w);
+    /// The pushforwards whose sum is that of a site's weights.
+    fn push(&self, s: &SiteShape, weights: &ColumnWeights<B>, rows: usize) -> Vec<Vec<QM31>> {
+        let backend = self.backend;
+        match (&self.keys, weights) {
+            (Keys::Executed(keys), weights) => {
+                let written;
+                let weights = match weights {
+                    ColumnWeights::Dense(weights) => weights,
+                    ColumnWeights::Blocks(blocks) => {
+                        written = self.dense(blocks);
+                        &written
+                    }
+                };
+                vec![backend.push_forward(&Order::of(&s.layout).arrange(keys(s.site)), weights, rows)]
+            }
+            (Keys::Committed(_), weights) => {
+                let shift = self.keys.shift(s.site) as u32;
+                let push = |at: usize, len: usize, term: &Numerators<'_, B>| {
+                    backend.push_cells(self.committed_keys, s.layout.offset + at, shift, term, (len, rows))
+                };
+                match weights {
+                    ColumnWeights::Dense(values) => {
+                        let scale = QM31::one();
+                        vec![push(0, s.layout.len(), &Numerators::Scaled { scale, values, from: 0 })]
+                    }
+                    ColumnWeights::Blocks(blocks) => (0..blocks.blocks.len())
+                        .flat_map(|b| blocks.numerators(b, QM31::one()).map(move |term| (b, term)))
+                        .map(|(b, term)| push(b * blocks.len, blocks.len, &term))
+                        .collect(),
                 }
             }
-            if s.ranged
-                && let Some(c) = instance.channel(s.table, ChannelKind::Multiplicity)
-            {
-                backend.add_constant(&mut out, s.layout.offset, s.layout.len(), thetas[c.theta as usize]);
+        }
+    }
+
+    /// The leaves: `Σ θ^channel · weight / (α - key - η · tag)` for lookups, minus what is pushed forward over the same for
+    /// the rows of tables. `rows` holds 0, 1, …, as many as the largest table has.
+    fn leaves<'l>(
+        &'l self,
+        f: &Fingerprint,
+        weights: &'l SiteWeights<B>,
+        rows: &'l B::Base,
+        table_leaves: &'l [B::Ext],
+    ) -> Leaves<'l, B> {
+        let instance = self.instance;
+        let thetas = powers(f.theta, 16);
+        let mut runs = Vec::new();
+        for s in &instance.sites {
+            let constant = f.alpha - f.eta * tag(s.table) - m31(self.keys.shift(s.site).into());
+            let own: Vec<(QM31, &ColumnWeights<B>)> = (weights.iter().filter(|w| w.0.0 == s.site))
+                .filter_map(|((_, column), w)| {
+                    let channel = instance.channel(s.table, ChannelKind::Column(*column))?;
+                    Some((thetas[channel.theta as usize], w))
+                })
+                .collect();
+            let counted = instance
+                .channel(s.table, ChannelKind::Multiplicity)
+                .filter(|_| s.ranged)
+                .map(|c| thetas[c.theta as usize]);
+            // A run for each block, or one where no weights come in blocks.
+            let len = own.iter().find_map(|(_, w)| match w {
+                ColumnWeights::Blocks(blocks) => Some(blocks.len),
+                ColumnWeights::Dense(_) => None,
+            });
+            let len = len.unwrap_or(s.layout.len());
+            for block in 0..s.layout.len() / len {
+                let mut num: Vec<Numerators<'_, B>> = counted.map(Numerators::Constant).into_iter().collect();
+                for &(theta, w) in &own {
+                    match w {
+                        ColumnWeights::Dense(values) => num.push(Numerators::Scaled {
+                            scale: theta,
+                            values,
+                            from: block * len,
+                        }),
+                        ColumnWeights::Blocks(blocks) => num.extend(blocks.numerators(block, theta)),
+                    }
+                }
+                let at = s.layout.offset + block * len;
+                runs.push(LeafRun {
+                    at,
+                    len,
+                    den: Denominators::Keys {
+                        constant,
+                        keys: self.committed_keys,
+                        from: at,
+                    },
+                    num,
+                });
             }
         }
-        for (&(_, offset), leaves) in instance.tables.iter().zip(table_leaves) {
-            let negated: Vec<QM31> = leaves.iter().map(|&l| -l).collect();
-            backend.set(&mut out, offset, &negated);
+        for (&(table, at), values) in instance.tables.iter().zip(table_leaves) {
+            runs.push(LeafRun {
+                at,
+                len: instance.table(table).rows(),
+                den: Denominators::Keys {
+                    constant: f.alpha - f.eta * tag(table),
+                    keys: rows,
+                    from: 0,
+                },
+                num: vec![Numerators::Scaled {
+                    scale: QM31::one(),
+                    values,
+                    from: 0,
+                }],
+            });
         }
-        out
+        runs.sort_by_key(|r| r.at);
+        Leaves {
+            len: instance.leaves,
+            runs,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The setup proof of a key, proving side. Mirrors `mlc_verifier::setup`.
 
 use mlc_circuit::setup::{SetupCircuit, Sum, cell_layout};
-use mlc_circuit::{Circuit, Instance, InstanceError, SiteRef, WeightLayout, bits_for};
+use mlc_circuit::{Circuit, Instance, InstanceError, WeightLayout, bits_for};
 use mlc_verifier::commitment::Claim;
 use mlc_verifier::field::{M31, QM31, eq_table, m31, powers};
 use mlc_verifier::relations::{linear_claim, output_bits, point_bits};
@@ -9,15 +9,13 @@ use mlc_verifier::security::{Parameters, ScheduleError};
 use mlc_verifier::setup::{SetupSchedule, keys_functional, transcript};
 use mlc_verifier::transcript::Hash;
 use num_traits::{One, Zero};
-use rayon::prelude::*;
 
 use super::cells;
 use super::channel::{ProverChannel, Tamper};
 use super::commitment::{self, OpenTree, TreeStore};
 use super::inference::merge_summand;
-use super::lookups::{Lookups, leaf_keys};
+use super::lookups::{Keys, Lookups};
 use super::sumcheck::{self, Grind, Rounds};
-use super::tensor::Order;
 use crate::backend::Backend;
 use crate::weights::IntWeights;
 
@@ -42,23 +40,32 @@ pub enum SetupProofError {
     Schedule(#[from] ScheduleError),
 }
 
-/// Proves that committed weights keep their bits and column sums. `cells` and `tree` are their commitment.
-#[allow(clippy::too_many_arguments)]
+/// What a setup proof is about.
+pub struct SetupWeights<'a, B: Backend> {
+    /// The weights, for their column sums.
+    pub integers: &'a IntWeights,
+    /// The cells whose keys are looked up: the committed ones, but for a cheating prover.
+    pub keys: &'a B::Base,
+    /// The committed cells.
+    pub cells: &'a B::Base,
+    /// Their tree.
+    pub tree: &'a dyn TreeStore,
+}
+
+/// Proves that committed weights keep their bits and column sums.
 pub fn prove<B: Backend>(
     backend: &B,
     circuit: &Circuit,
     digest: &Hash,
     params: &Parameters,
-    integers: &IntWeights,
-    cells: &B::Base,
-    tree: &dyn TreeStore,
+    weights: &SetupWeights<'_, B>,
     tamper: &mut dyn Tamper,
 ) -> Result<Vec<u8>, SetupProofError> {
     let layout = WeightLayout::new(circuit);
     let setup = SetupCircuit::new(circuit, &layout);
     let instance = setup.circuit.instantiate(0, &[])?;
     let schedule = SetupSchedule::new(&instance, &layout, params)?;
-    let mut channel = ProverChannel::new(transcript(digest, &tree.root(), &schedule, params), tamper);
+    let mut channel = ProverChannel::new(transcript(digest, &weights.tree.root(), &schedule, params), tamper);
     run(
         backend,
         circuit,
@@ -66,9 +73,7 @@ pub fn prove<B: Backend>(
         &instance,
         &layout,
         &schedule,
-        integers,
-        cells,
-        tree,
+        weights,
         &mut channel,
     );
     Ok(channel.into_proof())
@@ -82,9 +87,7 @@ fn run<B: Backend>(
     instance: &Instance<'_>,
     layout: &WeightLayout,
     schedule: &SetupSchedule,
-    integers: &IntWeights,
-    cells: &B::Base,
-    tree: &dyn TreeStore,
+    weights: &SetupWeights<'_, B>,
     channel: &mut ProverChannel<'_>,
 ) {
     let grind = &schedule.grinding;
@@ -93,7 +96,7 @@ fn run<B: Backend>(
         let Sum::Column { weight } = *what else { continue };
         let row = circuit.weights[weight].row_len as usize;
         let sum = |row: &[i16]| row.iter().map(|v| u64::from(v.unsigned_abs())).sum::<u64>();
-        let sums: Vec<M31> = integers.tensors()[weight]
+        let sums: Vec<M31> = weights.integers.tensors()[weight]
             .chunks_exact(row)
             .map(|r| m31(sum(r) as i64))
             .collect();
@@ -108,42 +111,15 @@ fn run<B: Backend>(
         .filter_map(|e| linear_claim(instance, e, &rho[..output_bits(instance, e)]))
         .collect();
 
-    // Keys: weights shifted by half their range, the padding of the contraction axis included.
-    let keys: Vec<Vec<i32>> = (0..circuit.weights.len())
-        .map(|w| {
-            let row_len = circuit.weights[w].row_len as usize;
-            let padded = row_len.next_multiple_of(1 << layout.row_bits);
-            let shift = setup.shifts[w];
-            let mut out = vec![shift; integers.tensors()[w].len() / row_len * padded];
-            for (to, from) in out
-                .chunks_exact_mut(padded)
-                .zip(integers.tensors()[w].chunks_exact(row_len))
-            {
-                to.iter_mut().zip(from).for_each(|(t, &f)| *t += i32::from(f));
-            }
-            out
-        })
-        .collect();
-    let key = |site: SiteRef| -> &[i32] {
-        match site {
-            SiteRef::Segment(s) => &keys[s as usize],
-            SiteRef::Virtual(_) => &[],
-        }
-    };
-    let leaf_keys = leaf_keys(instance, |s, out| {
-        let keys = Order::of(&s.layout).arrange(key(s.site));
-        out.par_iter_mut().zip(&keys[..]).for_each(|(o, &k)| *o = m31(k.into()));
-    });
-    let leaf_keys = backend.base(leaf_keys);
+    // The committed cells are the keys but for half their range: the padding of the contraction axis is the key of 0.
     let end = Lookups {
         backend,
         instance,
         grinding: grind,
         shape: schedule.channels,
-        keys: &key,
-        committed_keys: &leaf_keys,
+        keys: Keys::Committed(&setup.shifts),
+        committed_keys: weights.keys,
         inputs: &[],
-        shifts: &setup.shifts,
     }
     .prove(channel, &reads);
     debug_assert!(
@@ -190,8 +166,8 @@ fn run<B: Backend>(
     let trees = vec![
         end.channels.open(backend, &merged.point, &point, value),
         OpenTree {
-            tree,
-            folded: backend.fold_rows(cells, &eq_table(rows, schedule.weights.rows)),
+            tree: weights.tree,
+            folded: backend.fold_rows(weights.cells, &eq_table(rows, schedule.weights.rows)),
             claims: vec![Claim {
                 functional: &columns,
                 value: end.keys,

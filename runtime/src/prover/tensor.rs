@@ -5,6 +5,7 @@
 //! table of positions. Everything else goes through the dense form, cell by cell.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use mlc_circuit::{Access, BlockLayout};
 use mlc_verifier::field::QM31;
@@ -12,9 +13,12 @@ use mlc_verifier::functional::{AxisWeights, Weighting, dense, for_each_entry, to
 use num_traits::{One, Zero};
 
 use crate::backend::Backend;
+use crate::backend::fractions::Numerators;
 
 /// Trailing axes are multiplied out until the product has this many entries.
 const INNER: usize = 1024;
+/// Or until one more axis would give it more than this many.
+const MOST: usize = 1 << 16;
 
 /// The weights of a functional on a tensor's cells.
 pub enum Weights {
@@ -83,6 +87,82 @@ impl Weights {
                 backend.inner_product(values, at, &[QM31::one()], &weights)
             }
         }
+    }
+}
+
+/// A sum of products over a tensor that is not written out: per block of the tensor's order, terms that cover it.
+pub struct Blocks<B: Backend> {
+    /// Cells of a block.
+    pub len: usize,
+    /// Per block the indices of its terms in `terms`.
+    pub blocks: Vec<Vec<usize>>,
+    /// The terms.
+    pub terms: Vec<BlockTerm<B>>,
+}
+
+/// `outer[o]` times an inner vector.
+pub struct BlockTerm<B: Backend> {
+    /// One factor per row of the block.
+    pub outer: Vec<QM31>,
+    /// One factor per position in a row; `None` where it is 1 everywhere.
+    pub inner: Option<Arc<B::Ext>>,
+}
+
+impl<B: Backend> Blocks<B> {
+    /// A sum without terms over a tensor in this order.
+    pub fn new(order: &Order) -> Self {
+        Self {
+            len: order.block_len(),
+            blocks: vec![Vec::new(); order.axes.iter().map(|a| a.0).product()],
+            terms: Vec::new(),
+        }
+    }
+
+    /// Adds `factor ·` weights; `false`, and nothing is added, where they are not a product.
+    pub fn add(&mut self, backend: &B, weights: &Weights, factor: QM31, order: &Order) -> bool {
+        let Weights::Product { scale, axes } = weights else {
+            return false;
+        };
+        let mut inners: Vec<Option<(QM31, Option<Arc<B::Ext>>)>> = Vec::new();
+        order.for_each_product(axes, factor * *scale, |block, kind, outer, inner| {
+            if inners.len() <= kind {
+                // Products over sums are constant along the axes that are summed; where they are part of a sum, zero.
+                let first = inner[0];
+                inners.push(if inner.iter().all(|&v| v == first) {
+                    (!first.is_zero()).then_some((first, None))
+                } else {
+                    Some((QM31::one(), Some(Arc::new(backend.ext(inner.to_vec())))))
+                });
+            }
+            if let Some((scale, inner)) = &inners[kind]
+                && outer.iter().any(|o| !o.is_zero())
+            {
+                self.blocks[block].push(self.terms.len());
+                self.terms.push(BlockTerm {
+                    outer: outer.iter().map(|&o| o * *scale).collect(),
+                    inner: inner.clone(),
+                });
+            }
+        });
+        true
+    }
+
+    /// The terms of block `block`, `scale ·` them, as numerators of its leaves.
+    pub fn numerators(&self, block: usize, scale: QM31) -> impl Iterator<Item = Numerators<'_, B>> {
+        self.blocks[block].iter().map(move |&t| {
+            let BlockTerm { outer, inner } = &self.terms[t];
+            let scaled = outer.iter().map(|&o| o * scale).collect();
+            match inner {
+                Some(inner) => Numerators::Outer {
+                    outer: scaled,
+                    inner: inner.as_ref(),
+                },
+                None => Numerators::Units {
+                    unit: self.len / outer.len(),
+                    values: scaled,
+                },
+            }
+        })
     }
 }
 
@@ -189,10 +269,22 @@ impl Order {
         scale: QM31,
         mut f: impl FnMut(usize, &[QM31], &B::Ext),
     ) {
+        let mut inners: Vec<B::Ext> = Vec::new();
+        self.for_each_product(axes, scale, |block, kind, outer, inner| {
+            if inners.len() <= kind {
+                inners.push(backend.ext(inner.to_vec()));
+            }
+            f(block * self.block_len(), outer, &inners[kind]);
+        });
+    }
+
+    /// Calls `f(block, kind, outer, inner)` for every block in order: its cells weigh `outer ⊗ inner`; blocks of the same
+    /// kind have the same `inner`, and the kinds appear in ascending order.
+    fn for_each_product(&self, axes: &[Vec<QM31>], scale: QM31, mut f: impl FnMut(usize, usize, &[QM31], &[QM31])) {
         // Axes `cut..` are multiplied out.
         let mut cut = self.axes.len();
         let mut len = 1;
-        while cut > 0 && len < INNER {
+        while cut > 0 && len < INNER && (len < 64 || len * self.axes[cut - 1].1 <= MOST) {
             cut -= 1;
             len *= self.axes[cut].1;
         }
@@ -205,8 +297,8 @@ impl Order {
         let blocks: usize = self.axes.iter().map(|a| a.0).product();
         let kinds: usize = self.axes[cut..].iter().map(|a| a.0).product();
         // Trailing block indices vary fastest: block b has the inner vector b mod kinds.
-        let inner: Vec<B::Ext> = (0..kinds)
-            .map(|b| backend.ext(slices(&self.starts(b), cut..self.axes.len())))
+        let inner: Vec<Vec<QM31>> = (0..kinds)
+            .map(|b| slices(&self.starts(b), cut..self.axes.len()))
             .collect();
         let mut outer = Vec::new();
         for block in 0..blocks {
@@ -214,7 +306,7 @@ impl Order {
                 outer = slices(&self.starts(block), 0..cut);
                 outer.iter_mut().for_each(|o| *o *= scale);
             }
-            f(block * self.block_len(), &outer, &inner[block % kinds]);
+            f(block, block % kinds, &outer, &inner[block % kinds]);
         }
     }
 }

@@ -6,7 +6,7 @@ use mlc_runtime::prover::channel::{Honest, Tamper};
 use mlc_runtime::prover::commitment::{Committed, TreeStore};
 use mlc_runtime::prover::inference::label as inference;
 use mlc_runtime::prover::logup::label as logup;
-use mlc_runtime::prover::setup::{label, prove};
+use mlc_runtime::prover::setup::{SetupWeights, label, prove};
 use mlc_runtime::testing::linear_relu;
 use mlc_runtime::weights::IntWeights;
 use mlc_verifier::commitment::OpeningError::{self, Authentication, ClearClaim, Evaluation};
@@ -60,14 +60,13 @@ impl Owner {
 
     fn proof(&self, tamper: &mut dyn Tamper) -> Vec<u8> {
         let digest = format::digest(&self.circuit);
-        let Self {
-            circuit,
-            weights,
-            cells,
-            tree,
-            params,
-        } = self;
-        prove(&Cpu, circuit, &digest, params, weights, cells, tree, tamper).unwrap()
+        let weights = SetupWeights {
+            integers: &self.weights,
+            keys: &cells_of(&self.circuit, &self.weights),
+            cells: &self.cells,
+            tree: &self.tree,
+        };
+        prove(&Cpu, &self.circuit, &digest, &self.params, &weights, tamper).unwrap()
     }
 
     fn verify(&self, proof: &[u8]) -> Result<(), SetupError> {
@@ -316,16 +315,13 @@ fn padding_of_weights_is_zero() {
     // Proved as the longer weights that they are: the claim on the padding is missing.
     let params = &garbage.params;
     let prove = |circuit, weights| {
-        prove(
-            &Cpu,
-            circuit,
-            &digest,
-            params,
-            weights,
-            &garbage.cells,
-            &garbage.tree,
-            &mut Honest,
-        )
+        let weights = SetupWeights {
+            integers: weights,
+            keys: &cells_of(circuit, weights),
+            cells: &garbage.cells,
+            tree: &garbage.tree,
+        };
+        prove(&Cpu, circuit, &digest, params, &weights, &mut Honest)
     };
     assert_eq!(
         verify(&prove(&garbage.circuit, &garbage.weights).unwrap()),

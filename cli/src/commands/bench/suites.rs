@@ -15,7 +15,7 @@ use crate::random::{self, Rng};
 use crate::weights::Weights;
 
 /// Every suite.
-pub(super) const NAMES: [&str; 5] = ["digits", "mlp-784-128-10", "lenet5", "residual16", "blocks"];
+pub(super) const NAMES: [&str; 6] = ["digits", "mlp-784-128-10", "lenet5", "residual16", "blocks", "shapes"];
 
 /// Depths of the Llama of the suite `blocks`, with their names in the report.
 const DEPTHS: [(u32, &str); 4] = [
@@ -23,6 +23,72 @@ const DEPTHS: [(u32, &str); 4] = [
     (4, "llama-4-blocks"),
     (16, "llama-16-blocks"),
     (64, "llama-64-blocks"),
+];
+
+/// A model of the suite `shapes`: the shape of a published model with random weights of the size that trained ones have.
+struct Shape {
+    name: &'static str,
+    source: &'static [u8],
+    config: &'static [(&'static str, &'static str)],
+    tokens: i64,
+}
+
+/// The suite `shapes`.
+const SHAPES: [Shape; 4] = [
+    Shape {
+        name: "gpt2-124m",
+        source: include_bytes!("../../../../stdlib/models/gpt2.mlc"),
+        config: &[
+            ("vocab", "50257"),
+            ("d", "768"),
+            ("layers", "12"),
+            ("heads", "12"),
+            ("hidden", "3072"),
+            ("most", "1024"),
+        ],
+        tokens: 16,
+    },
+    Shape {
+        name: "smollm2-135m",
+        source: include_bytes!("../../../../stdlib/models/llama.mlc"),
+        config: &[
+            ("vocab", "49152"),
+            ("d", "576"),
+            ("layers", "30"),
+            ("heads", "9"),
+            ("kv_heads", "3"),
+            ("hidden", "1536"),
+            ("theta", "100000"),
+            ("tied", "true"),
+        ],
+        tokens: 16,
+    },
+    Shape {
+        name: "llama3-8b-block",
+        source: include_bytes!("block.mlc"),
+        config: &[
+            ("d", "4096"),
+            ("heads", "32"),
+            ("kv_heads", "8"),
+            ("hidden", "14336"),
+            ("theta", "500000"),
+        ],
+        tokens: 1,
+    },
+    Shape {
+        name: "qwen3-14b-block",
+        source: include_bytes!("block.mlc"),
+        config: &[
+            ("d", "5120"),
+            ("heads", "40"),
+            ("kv_heads", "8"),
+            ("head_dim", "128"),
+            ("hidden", "17408"),
+            ("theta", "1000000"),
+            ("qk_norm", "true"),
+        ],
+        tokens: 1,
+    },
 ];
 
 /// The Llama of the suite `blocks`, but for its depth: 49k weights a block.
@@ -55,8 +121,30 @@ macro_rules! digits {
     };
 }
 
-/// The models of a suite.
-pub(super) fn cases(suite: &str) -> Result<Vec<Case>, CliError> {
+/// The names of a suite's models, in order.
+pub(super) fn names(suite: &str) -> Vec<&str> {
+    match suite {
+        "digits" => vec!["digits-mlp", "digits-cnn"],
+        "blocks" => DEPTHS.iter().map(|d| d.1).collect(),
+        "shapes" => SHAPES.iter().map(|s| s.name).collect(),
+        alone => vec![alone],
+    }
+}
+
+/// The model of a name in a suite: none or one.
+pub(super) fn cases(suite: &str, name: &str) -> Result<Vec<Case>, CliError> {
+    let wanted = |own: &str| own == name;
+    match suite {
+        "shapes" => SHAPES.iter().filter(|s| wanted(s.name)).map(shape).collect(),
+        "blocks" => (DEPTHS.iter().filter(|d| wanted(d.1)))
+            .map(|(layers, name)| llama(name, *layers))
+            .collect(),
+        _ => Ok(small(suite)?.into_iter().filter(|c| wanted(c.name)).collect()),
+    }
+}
+
+/// The models of the other suites.
+fn small(suite: &str) -> Result<Vec<Case>, CliError> {
     match suite {
         "digits" => Ok(vec![
             digit("digits-mlp", digits!("mlp.mlc"), digits!("mlp.safetensors"))?,
@@ -65,7 +153,6 @@ pub(super) fn cases(suite: &str) -> Result<Vec<Case>, CliError> {
         "mlp-784-128-10" => Ok(vec![plain("mlp-784-128-10", include_bytes!("mlp.mlc"), 1, 0.0)?]),
         "lenet5" => Ok(vec![plain("lenet5", include_bytes!("lenet5.mlc"), 1, 0.0)?]),
         "residual16" => Ok(vec![plain("residual16", include_bytes!("residual16.mlc"), 16, -1.0)?]),
-        "blocks" => DEPTHS.iter().map(|(layers, name)| llama(name, *layers)).collect(),
         other => Err(CliError::Usage(format!(
             "there is no suite `{other}`; there are {}",
             NAMES.join(", ")
@@ -98,7 +185,7 @@ fn digit(name: &'static str, source: &[u8], weights: &[u8]) -> Result<Case, CliE
 
 /// A model of real inputs.
 fn plain(name: &'static str, source: &[u8], batch: i64, least: f64) -> Result<Case, CliError> {
-    generated(name, source, &Config::default(), ("batch", batch), least)
+    generated(name, source, &Config::default(), ("batch", batch), least, held)
 }
 
 /// A Llama of so many blocks on eight tokens.
@@ -109,7 +196,23 @@ fn llama(name: &'static str, layers: u32) -> Result<Case, CliError> {
     }
     config.set("layers", &layers.to_string());
     let source = include_bytes!("../../../../stdlib/models/llama.mlc");
-    generated(name, source, &config, ("tokens", 8), 0.0)
+    generated(name, source, &config, ("tokens", 8), 0.0, held)
+}
+
+/// A published model's shape.
+fn shape(shape: &Shape) -> Result<Case, CliError> {
+    let mut config = Config::default();
+    for (key, value) in shape.config {
+        config.set(key, value);
+    }
+    let dims = ("tokens", shape.tokens);
+    generated(shape.name, shape.source, &config, dims, -1.0, Weights::Seeded)
+}
+
+/// Weights in memory, uniform.
+fn held(shapes: BTreeMap<String, Vec<usize>>) -> Weights {
+    let tensor = |(name, shape): (String, Vec<usize>)| (name.clone(), random::tensor(1, &name, shape));
+    Weights::Tensors(shapes.into_iter().map(tensor).collect())
 }
 
 /// A model with weights and one input from a seed, elements of the input uniform in `[least, 1)`, or in the whole vocabulary.
@@ -119,19 +222,19 @@ fn generated(
     config: &Config,
     (dim, length): (&str, i64),
     least: f64,
+    weights: fn(BTreeMap<String, Vec<usize>>) -> Weights,
 ) -> Result<Case, CliError> {
     let mut model = model(name, source, Weights::None, config)?;
     // The recipes say which tensors the source wants.
     let mut tensors = BTreeMap::new();
     for weight in model.module.weights.values() {
-        let shape = weight.ty.shape.as_const().unwrap_or_default();
         for bindings in iterations(&weight.stack) {
-            for name in weight.recipe.tensor_names(&bindings).map_err(CliError::refused)? {
-                tensors.insert(name.clone(), random::tensor(1, &name, shape.clone()));
+            for (name, shape) in weight.recipe.tensors(&bindings).map_err(CliError::refused)? {
+                tensors.insert(name, shape.into_iter().map(|n| n as usize).collect());
             }
         }
     }
-    model.weights = Weights::Tensors(tensors);
+    model.weights = weights(tensors);
     let declared = input::declared(&model.module, &model.entry);
     let mut rng = Rng::new(2);
     let entry = model.entry();

@@ -3,23 +3,24 @@
 use mlc_verifier::field::QM31;
 use num_traits::{One, Zero};
 
+use super::leaves::Formed;
 use super::simd::{Lanes, Packed, Scalar, WideQm31, dispatch};
 use super::split::{Cols, ColsMut, Split, map_pieces};
 use super::sums::{Pairs, add, lerp, weighted};
 use super::{Cpu, ExtVec};
-use crate::backend::fractions::NextRound;
+use crate::backend::fractions::{Leaves, NextRound};
 use crate::backend::{FractionOps, Halves, RoundSums, Vertex, Weights};
 
 /// The layer's relation at one point, unreduced: mixed · d1 + n1 · d0.
 #[inline(always)]
-fn relation<L: Lanes>(v: [Packed<L>; 4]) -> WideQm31<L> {
+pub(super) fn relation<L: Lanes>(v: [Packed<L>; 4]) -> WideQm31<L> {
     let [mixed, d0, n1, d1] = v;
     mixed.mul_wide(d1).fold().add(n1.mul_wide(d0).fold())
 }
 
 /// The two sums of a round for one pair of points.
 #[inline(always)]
-fn sums<L: Lanes>(lo: [Packed<L>; 4], hi: [Packed<L>; 4], at: Vertex) -> [WideQm31<L>; 2] {
+pub(super) fn sums<L: Lanes>(lo: [Packed<L>; 4], hi: [Packed<L>; 4], at: Vertex) -> [WideQm31<L>; 2] {
     let slopes = [hi[0].sub(lo[0]), hi[1].sub(lo[1]), hi[2].sub(lo[2]), hi[3].sub(lo[3])];
     let vertex = match at {
         Vertex::Zero => lo,
@@ -30,9 +31,9 @@ fn sums<L: Lanes>(lo: [Packed<L>; 4], hi: [Packed<L>; 4], at: Vertex) -> [WideQm
 
 /// Part of a stored layer's four columns (n0, d0, n1, d1); the last two may be short.
 #[derive(Clone, Copy)]
-struct Stored<'a> {
-    columns: [Cols<'a>; 4],
-    lambda: QM31,
+pub(super) struct Stored<'a> {
+    pub(super) columns: [Cols<'a>; 4],
+    pub(super) lambda: QM31,
 }
 
 impl Stored<'_> {
@@ -65,10 +66,10 @@ fn boundary(j: usize, lens: [usize; 2]) -> usize {
 }
 
 /// First round: both points of a pair come from the stored layer.
-struct First<'a> {
-    lo: Stored<'a>,
-    hi: Stored<'a>,
-    at: Vertex,
+pub(super) struct First<'a> {
+    pub(super) lo: Stored<'a>,
+    pub(super) hi: Stored<'a>,
+    pub(super) at: Vertex,
 }
 
 impl Pairs for First<'_> {
@@ -167,7 +168,7 @@ fn pair_up<L: Lanes>(from: [Cols<'_>; 4], to: (ColsMut<'_>, ColsMut<'_>), len: u
 }
 
 dispatch! {
-    fn first_piece(p: First<'_>, offset: usize, len: usize, w: Weights<'_, Cpu>) -> RoundSums = round;
+    pub(super) fn first_piece(p: First<'_>, offset: usize, len: usize, w: Weights<'_, Cpu>) -> RoundSums = round;
     fn fold_piece(p: Fold<'_>, offset: usize, len: usize, w: Weights<'_, Cpu>) -> RoundSums = round;
     fn pair_up_piece(from: [Cols<'_>; 4], to: (ColsMut<'_>, ColsMut<'_>), len: usize) = pair_up;
 }
@@ -240,6 +241,32 @@ fn fold(
 }
 
 impl FractionOps for Cpu {
+    fn leaf_layer(&self, leaves: &Leaves<'_, Self>, level: u32) -> (ExtVec, ExtVec) {
+        Formed::new(leaves, level, QM31::zero(), &[]).whole()
+    }
+
+    fn leaf_round(
+        &self,
+        leaves: &Leaves<'_, Self>,
+        level: u32,
+        lambda: QM31,
+        bound: &[QM31],
+        next: NextRound<'_, Self>,
+    ) -> RoundSums {
+        Formed::new(leaves, level, lambda, bound).round(next)
+    }
+
+    fn leaf_split(
+        &self,
+        leaves: &Leaves<'_, Self>,
+        level: u32,
+        lambda: QM31,
+        bound: &[QM31],
+        next: Option<NextRound<'_, Self>>,
+    ) -> (Halves<Self>, Option<RoundSums>) {
+        Formed::new(leaves, level, lambda, bound).split(next)
+    }
+
     fn fraction_sums(&self, num: &ExtVec, den: &ExtVec) -> (ExtVec, ExtVec) {
         let half = half_of(num);
         let (mut n, mut d) = (ExtVec::zeros(half), ExtVec::zeros(half));

@@ -3,6 +3,7 @@
 mod code;
 mod ext_vec;
 mod fractions;
+mod leaves;
 mod products;
 #[cfg(test)]
 mod samples;

@@ -45,6 +45,12 @@ impl<'a> ColsMut<'a> {
         Self([&mut a[from..to], &mut b[from..to], &mut c[from..to], &mut d[from..to]])
     }
 
+    /// The elements `from..to`, for a while.
+    pub(super) fn part(&mut self, from: usize, to: usize) -> ColsMut<'_> {
+        let [a, b, c, d] = &mut self.0;
+        ColsMut([&mut a[from..to], &mut b[from..to], &mut c[from..to], &mut d[from..to]])
+    }
+
     /// Gives up writing.
     pub(super) fn freeze(self) -> Cols<'a> {
         Cols(self.0.map(|c| &*c))

@@ -5,9 +5,10 @@ use num_traits::Zero;
 use rayon::prelude::*;
 
 use super::simd::{Lanes, Packed, Scalar, WideQm31, dispatch};
-use super::split::{Cols, ColsMut, map_pieces};
+use super::split::{Cols, ColsMut, PIECE, map_pieces};
 use super::{Cpu, ExtVec, words};
 use crate::backend::VectorOps;
+use crate::backend::fractions::Numerators;
 
 /// `out[j] += outer[(offset + j) / n] · inner[(offset + j) % n]`.
 #[inline(always)]
@@ -17,6 +18,11 @@ fn add_outer_kernel<L: Lanes>(mut out: ColsMut<'_>, offset: usize, len: usize, o
     while j < len {
         let (row, column) = ((offset + j) / n, (offset + j) % n);
         let end = (j + n - column).min(len);
+        // Many rows of a sum over part of a tensor weigh nothing.
+        if outer[row].is_zero() {
+            j = end;
+            continue;
+        }
         // Column of element j of the piece: j + base, modulo 2^64.
         let base = column.wrapping_sub(j);
         let factor = Packed::<L>::splat(outer[row]);
@@ -122,11 +128,83 @@ fn combine_rows_kernel<L: Lanes>(values: &[u32], rows: &[(usize, QM31)], from: u
 }
 
 dispatch! {
-    fn add_constant_piece(out: ColsMut<'_>, len: usize, value: QM31) = add_constant_kernel;
+    pub(super) fn add_constant_piece(out: ColsMut<'_>, len: usize, value: QM31) = add_constant_kernel;
     fn combine_rows_piece(values: &[u32], rows: &[(usize, QM31)], from: usize, out: &mut [QM31]) = combine_rows_kernel;
-    fn add_outer_piece(out: ColsMut<'_>, offset: usize, len: usize, outer: &[QM31], inner: Cols<'_>) = add_outer_kernel;
+    pub(super) fn add_outer_piece(out: ColsMut<'_>, offset: usize, len: usize, outer: &[QM31], inner: Cols<'_>) = add_outer_kernel;
     fn inner_product_row(values: &[u32], inner: Cols<'_>) -> QM31 = inner_product_kernel;
-    fn differences_piece(out: ColsMut<'_>, constant: QM31, keys: &[u32]) = differences_kernel;
+    pub(super) fn differences_piece(out: ColsMut<'_>, constant: QM31, keys: &[u32]) = differences_kernel;
+}
+
+/// The key `cell + shift` of a signed cell.
+fn key_of(cell: u32, shift: u32) -> usize {
+    (M31(cell) + M31(shift)).0 as usize
+}
+
+/// Limb sums of two tasks.
+fn add_sums(mut a: Vec<[u64; 4]>, b: Vec<[u64; 4]>) -> Vec<[u64; 4]> {
+    for (a, b) in a.iter_mut().zip(b) {
+        for k in 0..4 {
+            a[k] += b[k];
+        }
+    }
+    a
+}
+
+fn reduced(sums: Vec<[u64; 4]>) -> Vec<QM31> {
+    let limb = |s: u64| M31((s % u64::from(P)) as u32);
+    sums.into_iter()
+        .map(|[a, b, c, d]| QM31::from_m31(limb(a), limb(b), limb(c), limb(d)))
+        .collect()
+}
+
+/// Adds the weights `from ..` to the sums of their keys.
+fn push_piece(cells: &[u32], shift: u32, weights: &Numerators<'_, Cpu>, from: usize, sums: &mut [[u64; 4]]) {
+    let mut add = |cells: &[u32], value: &dyn Fn(usize) -> [u32; 4]| {
+        for (j, &cell) in cells.iter().enumerate() {
+            if let Some(s) = sums.get_mut(key_of(cell, shift)) {
+                let limbs = value(j);
+                for k in 0..4 {
+                    s[k] += u64::from(limbs[k]);
+                }
+            }
+        }
+    };
+    let limbs = |v: QM31| v.to_m31_array().map(|l| l.0);
+    match weights {
+        Numerators::Constant(value) => add(cells, &|_| limbs(*value)),
+        Numerators::Units { unit, values } => {
+            let mut done = 0;
+            while done < cells.len() {
+                let at = from + done;
+                let stop = (done + unit - at % unit).min(cells.len());
+                let value = values[at / unit];
+                if !value.is_zero() {
+                    let value = limbs(value);
+                    add(&cells[done..stop], &|_| value);
+                }
+                done = stop;
+            }
+        }
+        Numerators::Scaled { .. } | Numerators::Outer { .. } => {
+            let mut piece = ExtVec::zeros(cells.len());
+            let (outer, inner, from) = match weights {
+                Numerators::Outer { outer, inner } => (&outer[..], *inner, from),
+                Numerators::Scaled {
+                    scale,
+                    values,
+                    from: start,
+                } => (std::slice::from_ref(scale), *values, start + from),
+                _ => return,
+            };
+            let rows = from / inner.len()..(from + cells.len()).div_ceil(inner.len());
+            if outer[rows].iter().all(Zero::is_zero) {
+                return;
+            }
+            add_outer_piece(ColsMut::of(&mut piece), from, cells.len(), outer, Cols::of(inner));
+            let [a, b, c, d] = piece.columns();
+            add(cells, &|j| [a[j], b[j], c[j], d[j]]);
+        }
+    }
 }
 
 /// Keys that one task counts: enough that clearing and adding up a table of its own is a small part.
@@ -152,32 +230,6 @@ impl VectorOps for Cpu {
 
     fn add_scaled(&self, out: &mut ExtVec, at: usize, scale: QM31, values: &ExtVec) {
         self.add_outer(out, at, &[scale], values);
-    }
-
-    fn add_constant(&self, out: &mut ExtVec, at: usize, len: usize, value: QM31) {
-        map_pieces(
-            ColsMut::of(out).range(at, at + len),
-            len,
-            &|_, len, out| add_constant_piece(out, len, value),
-            &|(), ()| (),
-        );
-    }
-
-    fn set(&self, out: &mut ExtVec, at: usize, values: &[QM31]) {
-        let ColsMut([a, b, c, d]) = ColsMut::of(out).range(at, at + values.len());
-        for (i, v) in values.iter().enumerate() {
-            let [w, x, y, z] = v.to_m31_array();
-            (a[i], b[i], c[i], d[i]) = (w.0, x.0, y.0, z.0);
-        }
-    }
-
-    fn set_differences(&self, out: &mut ExtVec, at: usize, constant: QM31, keys: &Vec<M31>, from: usize, len: usize) {
-        map_pieces(
-            (ColsMut::of(out).range(at, at + len), &words(keys)[from..from + len]),
-            len,
-            &|_, _, (out, keys)| differences_piece(out, constant, keys),
-            &|(), ()| (),
-        );
     }
 
     fn inner_product(&self, values: &Vec<M31>, at: usize, outer: &[QM31], inner: &ExtVec) -> QM31 {
@@ -216,19 +268,54 @@ impl VectorOps for Cpu {
                 }
                 sums
             })
-            .reduce_with(|mut a, b| {
-                for (a, b) in a.iter_mut().zip(b) {
-                    for k in 0..4 {
-                        a[k] += b[k];
+            .reduce_with(add_sums)
+            .unwrap_or_else(|| vec![[0; 4]; rows]);
+        reduced(sums)
+    }
+
+    fn push_cells(
+        &self,
+        cells: &Vec<M31>,
+        at: usize,
+        shift: u32,
+        weights: &Numerators<'_, Self>,
+        (len, rows): (usize, usize),
+    ) -> Vec<QM31> {
+        let cells = &words(cells)[at..at + len];
+        let task = task_keys(rows);
+        let sums = cells
+            .par_chunks(task)
+            .enumerate()
+            .map(|(t, cells)| {
+                // Fewer than 2^32 limbs below 2^31: no sum wraps.
+                let mut sums = vec![[0u64; 4]; rows];
+                for (p, cells) in cells.chunks(PIECE).enumerate() {
+                    push_piece(cells, shift, weights, t * task + p * PIECE, &mut sums);
+                }
+                sums
+            })
+            .reduce_with(add_sums)
+            .unwrap_or_else(|| vec![[0; 4]; rows]);
+        reduced(sums)
+    }
+
+    fn count_cells(&self, cells: &Vec<M31>, (at, len): (usize, usize), shift: u32, rows: usize) -> Vec<u32> {
+        words(&cells[at..at + len])
+            .par_chunks(task_keys(rows))
+            .map(|cells| {
+                let mut counts = vec![0u32; rows];
+                for &cell in cells {
+                    if let Some(c) = counts.get_mut(key_of(cell, shift)) {
+                        *c += 1;
                     }
                 }
+                counts
+            })
+            .reduce_with(|mut a, b| {
+                a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
                 a
             })
-            .unwrap_or_else(|| vec![[0; 4]; rows]);
-        let limb = |s: u64| M31((s % u64::from(P)) as u32);
-        sums.into_iter()
-            .map(|[a, b, c, d]| QM31::from_m31(limb(a), limb(b), limb(c), limb(d)))
-            .collect()
+            .unwrap_or_else(|| vec![0; rows])
     }
 
     fn combine_rows(&self, values: &[M31], rows: &[(usize, QM31)], len: usize) -> Vec<QM31> {
@@ -271,6 +358,7 @@ mod tests {
     use super::*;
     use crate::backend::Columns;
     use crate::backend::naive::Naive;
+    use mlc_verifier::field::m31;
 
     #[test]
     fn outer_products_agree_with_the_plain_ones() {
@@ -317,18 +405,7 @@ mod tests {
     #[test]
     fn fractions_of_lookups_agree_with_the_plain_ones() {
         for len in [1, 15, 16, 17, 3000, 20000] {
-            let (keys, constant) = (base(len + 5), ext(1, 4)[0]);
-            let start = ext(len + 9, 5);
-            let mut naive = start.clone();
-            Naive.set_differences(&mut naive, 4, constant, &keys, 5, len);
-            Naive.set(&mut naive, 1, &start[..3]);
-            Naive.add_constant(&mut naive, 2, len, constant);
-            let mut ours = Cpu.ext(start.clone());
-            Cpu.set_differences(&mut ours, 4, constant, &keys, 5, len);
-            Cpu.set(&mut ours, 1, &start[..3]);
-            Cpu.add_constant(&mut ours, 2, len, constant);
-            assert_eq!(Cpu.host_ext(&ours), naive);
-
+            let keys = base(len + 5);
             for rows in [1, 100, 1 << 12] {
                 let keys: Vec<i32> = keys[..len].iter().map(|k| k.0 as i32 % (2 * rows) - rows / 2).collect();
                 let weights = ext(len, 6);
@@ -338,6 +415,47 @@ mod tests {
                     Naive.push_forward(&keys, &weights, rows)
                 );
                 assert_eq!(Cpu.histogram(&keys, rows), Naive.histogram(&keys, rows));
+
+                // Signed cells, keys from -half on and some outside of the table.
+                let half = rows as u32 / 2;
+                let cells: Vec<M31> = keys.iter().chain(&[0]).map(|&k| m31(k.into())).collect();
+                assert_eq!(
+                    Cpu.count_cells(&cells, (1, len - 1), half, rows),
+                    Naive.count_cells(&cells, (1, len - 1), half, rows)
+                );
+                let shapes = [(7, vec![3, 500]), (600, vec![0, 1, 2]), (len, vec![1])];
+                for (inner, zero) in shapes {
+                    let mut outer = ext(len.div_ceil(inner), 7);
+                    zero.iter()
+                        .for_each(|&z| outer.iter_mut().skip(z).take(1).for_each(|o| *o = QM31::zero()));
+                    let vector = ext(inner, 8);
+                    let on_cpu = Cpu.ext(vector.clone());
+                    let outer = || outer.clone();
+                    let ours = Numerators::Outer {
+                        outer: outer(),
+                        inner: &on_cpu,
+                    };
+                    let plain = Numerators::Outer {
+                        outer: outer(),
+                        inner: &vector,
+                    };
+                    assert_eq!(
+                        Cpu.push_cells(&cells, 1, half, &ours, (len, rows)),
+                        Naive.push_cells(&cells, 1, half, &plain, (len, rows))
+                    );
+                    let ours = Numerators::Units {
+                        unit: inner,
+                        values: outer(),
+                    };
+                    let plain = Numerators::Units {
+                        unit: inner,
+                        values: outer(),
+                    };
+                    assert_eq!(
+                        Cpu.push_cells(&cells, 1, half, &ours, (len, rows)),
+                        Naive.push_cells(&cells, 1, half, &plain, (len, rows))
+                    );
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use num_traits::{One, Zero};
 
 use super::Naive;
 use super::products::weight;
-use crate::backend::fractions::NextRound;
+use crate::backend::fractions::{Denominators, Leaves, NextRound, Numerators};
 use crate::backend::{FractionOps, Halves, RoundSums, Vertex};
 
 /// A layer with its padding written out: (n0, n1, d0, d1), each of `half` values.
@@ -51,7 +51,80 @@ fn round(halves: &Halves<Naive>, next: &NextRound<'_, Naive>) -> RoundSums {
     sums
 }
 
+/// All leaves, numerators and denominators.
+fn write_out(leaves: &Leaves<'_, Naive>) -> (Vec<QM31>, Vec<QM31>) {
+    let (mut num, mut den) = (vec![QM31::zero(); leaves.len], vec![QM31::one(); leaves.len]);
+    for run in &leaves.runs {
+        let (num, den) = (&mut num[run.at..run.at + run.len], &mut den[run.at..run.at + run.len]);
+        for (i, d) in den.iter_mut().enumerate() {
+            *d = match &run.den {
+                Denominators::Keys { constant, keys, from } => *constant - keys[from + i],
+                Denominators::Given(values) => values[i],
+            };
+        }
+        for term in &run.num {
+            match term {
+                Numerators::Constant(value) => num.iter_mut().for_each(|n| *n += *value),
+                Numerators::Scaled { scale, values, from } => {
+                    num.iter_mut()
+                        .zip(&values[*from..])
+                        .for_each(|(n, &v)| *n += *scale * v);
+                }
+                Numerators::Outer { outer, inner } => {
+                    for (n, &o) in num.chunks_mut(inner.len()).zip(outer) {
+                        n.iter_mut().zip(*inner).for_each(|(n, &i)| *n += o * i);
+                    }
+                }
+                Numerators::Units { unit, values } => {
+                    for (n, &v) in num.chunks_mut(*unit).zip(values) {
+                        n.iter_mut().for_each(|n| *n += v);
+                    }
+                }
+            }
+        }
+    }
+    (num, den)
+}
+
+/// The layer cut and folded.
+fn folded(leaves: &Leaves<'_, Naive>, level: u32, lambda: QM31, bound: &[QM31]) -> Halves<Naive> {
+    let (num, den) = Naive.leaf_layer(leaves, level);
+    let mut halves = cut(&num, &den, lambda);
+    for &r in bound {
+        Naive.fraction_fold(&mut halves, r, None);
+    }
+    halves
+}
+
 impl FractionOps for Naive {
+    fn leaf_layer(&self, leaves: &Leaves<'_, Self>, level: u32) -> (Vec<QM31>, Vec<QM31>) {
+        (0..level).fold(write_out(leaves), |(num, den), _| self.fraction_sums(&num, &den))
+    }
+
+    fn leaf_round(
+        &self,
+        leaves: &Leaves<'_, Self>,
+        level: u32,
+        lambda: QM31,
+        bound: &[QM31],
+        next: NextRound<'_, Self>,
+    ) -> RoundSums {
+        round(&folded(leaves, level, lambda, bound), &next)
+    }
+
+    fn leaf_split(
+        &self,
+        leaves: &Leaves<'_, Self>,
+        level: u32,
+        lambda: QM31,
+        bound: &[QM31],
+        next: Option<NextRound<'_, Self>>,
+    ) -> (Halves<Self>, Option<RoundSums>) {
+        let halves = folded(leaves, level, lambda, bound);
+        let sums = next.map(|next| round(&halves, &next));
+        (halves, sums)
+    }
+
     fn fraction_sums(&self, num: &Vec<QM31>, den: &Vec<QM31>) -> (Vec<QM31>, Vec<QM31>) {
         let [n0, n1, d0, d1] = halves_of(num, den);
         (0..n0.len())

@@ -5,6 +5,11 @@ use num_traits::Zero;
 
 use super::Naive;
 use crate::backend::VectorOps;
+use crate::backend::fractions::Numerators;
+
+fn keys(cells: &[M31], shift: u32) -> Vec<i32> {
+    cells.iter().map(|&c| (c + M31(shift)).0 as i32).collect()
+}
 
 impl VectorOps for Naive {
     fn constant(&self, value: QM31, len: usize) -> Vec<QM31> {
@@ -18,29 +23,6 @@ impl VectorOps for Naive {
 
     fn add_scaled(&self, out: &mut Vec<QM31>, at: usize, scale: QM31, values: &Vec<QM31>) {
         out[at..].iter_mut().zip(values).for_each(|(x, &v)| *x += scale * v);
-    }
-
-    fn add_constant(&self, out: &mut Vec<QM31>, at: usize, len: usize, value: QM31) {
-        out[at..at + len].iter_mut().for_each(|x| *x += value);
-    }
-
-    fn set(&self, out: &mut Vec<QM31>, at: usize, values: &[QM31]) {
-        out[at..at + values.len()].copy_from_slice(values);
-    }
-
-    fn set_differences(
-        &self,
-        out: &mut Vec<QM31>,
-        at: usize,
-        constant: QM31,
-        keys: &Vec<M31>,
-        from: usize,
-        len: usize,
-    ) {
-        out[at..at + len]
-            .iter_mut()
-            .zip(&keys[from..from + len])
-            .for_each(|(x, &k)| *x = constant - k);
     }
 
     fn inner_product(&self, values: &Vec<M31>, at: usize, outer: &[QM31], inner: &Vec<QM31>) -> QM31 {
@@ -58,6 +40,28 @@ impl VectorOps for Naive {
             }
         }
         out
+    }
+
+    fn push_cells(
+        &self,
+        cells: &Vec<M31>,
+        at: usize,
+        shift: u32,
+        weights: &Numerators<'_, Self>,
+        (len, rows): (usize, usize),
+    ) -> Vec<QM31> {
+        let weight = |i: usize| match weights {
+            Numerators::Constant(value) => *value,
+            Numerators::Scaled { scale, values, from } => *scale * values[from + i],
+            Numerators::Outer { outer, inner } => outer[i / inner.len()] * inner[i % inner.len()],
+            Numerators::Units { unit, values } => values[i / unit],
+        };
+        let weights: Vec<QM31> = (0..len).map(weight).collect();
+        self.push_forward(&keys(&cells[at..at + len], shift), &weights, rows)
+    }
+
+    fn count_cells(&self, cells: &Vec<M31>, (at, len): (usize, usize), shift: u32, rows: usize) -> Vec<u32> {
+        self.histogram(&keys(&cells[at..at + len], shift), rows)
     }
 
     fn combine_rows(&self, values: &[M31], rows: &[(usize, QM31)], len: usize) -> Vec<QM31> {

@@ -6,4 +6,4 @@ mod tests;
 mod tree;
 
 pub use open::{OpenTree, open};
-pub use tree::{Committed, TreeStore, commit};
+pub use tree::{Committed, TreeStore, commit, commit_to};

@@ -83,13 +83,35 @@ pub fn commit<B: Code>(backend: &B, cells: &B::Base, shape: TreeShape) -> Commit
     hash_up(backend, shape, code, leaves)
 }
 
-/// The tree over given columns, one leaf each.
-fn hash_up<B: Code>(backend: &B, shape: TreeShape, code: Vec<M31>, leaves: Vec<Hash>) -> Committed {
+/// As [`commit`], but the codewords go to `sink` piece by piece, in order; returns the layers of the tree, leaves first.
+pub fn commit_to<B: Code, E>(
+    backend: &B,
+    cells: &B::Base,
+    shape: TreeShape,
+    mut sink: impl FnMut(&[M31]) -> Result<(), E>,
+) -> Result<Vec<Vec<Hash>>, E> {
+    let mut leaves = Vec::with_capacity(shape.domain());
+    for block in 0..1 << shape.log_inv_rate {
+        let (code, own) = backend.encode_block(cells, &shape, block);
+        sink(&code)?;
+        leaves.extend(own);
+    }
+    Ok(layers(backend, shape, leaves))
+}
+
+/// The layers over leaves.
+fn layers<B: Code>(backend: &B, shape: TreeShape, leaves: Vec<Hash>) -> Vec<Vec<Hash>> {
     let mut layers = vec![leaves];
     for layer in 0..shape.log_domain() as usize {
         let parents = backend.hash_layer(&layers[layer]);
         layers.push(parents);
     }
+    layers
+}
+
+/// The tree over given columns, one leaf each.
+fn hash_up<B: Code>(backend: &B, shape: TreeShape, code: Vec<M31>, leaves: Vec<Hash>) -> Committed {
+    let layers = layers(backend, shape, leaves);
     Committed { shape, code, layers }
 }
 

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::simd::tests::at_every_level;
+use crate::backend::fractions::{Denominators, LeafRun, Numerators};
 use crate::backend::naive::Naive;
 use crate::prover::channel::{Grinder, Honest, Tamper};
 
@@ -45,13 +46,29 @@ fn proof<B: FractionOps>(
     bits: u32,
     tamper: &mut dyn Tamper,
 ) -> (Vec<u8>, LeafClaim) {
+    proof_within(backend, leaves, bits, tamper, STORED)
+}
+
+fn proof_within<B: FractionOps>(
+    backend: &B,
+    leaves: &(Vec<QM31>, Vec<QM31>),
+    bits: u32,
+    tamper: &mut dyn Tamper,
+    stored: usize,
+) -> (Vec<u8>, LeafClaim) {
     let mut channel = ProverChannel::new(Transcript::new(b"test"), tamper);
     let grind = Grind {
         bits,
         grinder: &BruteForce,
     };
     let (num, den) = (backend.ext(leaves.0.clone()), backend.ext(leaves.1.clone()));
-    let claim = prove(backend, &mut channel, num, den, grind);
+    let claim = prove_within(
+        backend,
+        &mut channel,
+        &Leaves::given(&num, &den, leaves.0.len()),
+        grind,
+        stored,
+    );
     (channel.into_proof(), claim)
 }
 
@@ -99,6 +116,88 @@ proptest! {
         prop_assert_eq!(&cpu, &proof(&Naive, &leaves, 0, &mut Honest));
         prop_assert_eq!(check(&leaves, &cpu.0, 0), Ok(cpu.1));
     }
+}
+
+#[test]
+fn layers_that_are_not_stored_give_the_same_bytes() {
+    for n in [9, 17, 33, 40, 1000, 4097, 20_000, 40_000] {
+        let leaves = zero_sum(n, n as u64);
+        let all = proof(&Cpu, &leaves, 0, &mut Honest);
+        for stored in [1, 2, 4, 16, 64, 1 << 10, 1 << 14] {
+            let cpu = proof_within(&Cpu, &leaves, 0, &mut Honest, stored);
+            assert_eq!(cpu, all, "{n} leaves, {stored} stored");
+            if n < 2000 {
+                assert_eq!(proof_within(&Naive, &leaves, 0, &mut Honest, stored), all, "{n} leaves");
+            }
+        }
+    }
+}
+
+/// Runs with gaps between them, every kind of numerator and denominator, written out and formed.
+#[test]
+fn described_leaves_are_the_written_ones() {
+    let mut seed = 11;
+    let mut values = |n: usize| (0..n).map(|_| ext(&mut seed)).collect::<Vec<QM31>>();
+    let (len, constant) = (9000, values(1)[0]);
+    let keys: Vec<M31> = (0..len as u32).map(|i| M31::from(i * 37 % 1009)).collect();
+    let (inner, outer, units, scaled, den) = (values(100), values(30), values(7), values(3000), values(2000));
+    fn runs<'a, B: FractionOps>(
+        [inner, scaled, den]: [&'a B::Ext; 3],
+        keys: &'a B::Base,
+        [outer, units]: [&[QM31]; 2],
+        constant: QM31,
+    ) -> Leaves<'a, B> {
+        let keyed = |from| Denominators::Keys { constant, keys, from };
+        let run = |at, len, den, num| LeafRun { at, len, den, num };
+        Leaves {
+            len: 9000,
+            runs: vec![
+                run(
+                    5,
+                    3000,
+                    keyed(17),
+                    vec![
+                        Numerators::Outer {
+                            outer: outer.to_vec(),
+                            inner,
+                        },
+                        Numerators::Constant(constant),
+                    ],
+                ),
+                run(
+                    3005,
+                    2100,
+                    keyed(3005),
+                    vec![Numerators::Units {
+                        unit: 300,
+                        values: units.to_vec(),
+                    }],
+                ),
+                run(
+                    6000,
+                    2000,
+                    Denominators::Given(den),
+                    vec![Numerators::Scaled {
+                        scale: constant,
+                        values: scaled,
+                        from: 900,
+                    }],
+                ),
+            ],
+        }
+    }
+    let naive = runs::<Naive>([&inner, &scaled, &den], &keys, [&outer, &units], constant);
+    let (ci, cs, cd) = (Cpu.ext(inner.clone()), Cpu.ext(scaled.clone()), Cpu.ext(den.clone()));
+    let cpu = runs::<Cpu>([&ci, &cs, &cd], &keys, [&outer, &units], constant);
+    for level in 0..3 {
+        let ((n, d), (num, den)) = (Naive.leaf_layer(&naive, level), Cpu.leaf_layer(&cpu, level));
+        assert_eq!((Cpu.host_ext(&num), Cpu.host_ext(&den)), (n, d), "level {level}");
+    }
+    let (n, d) = Naive.leaf_layer(&naive, 0);
+    assert_eq!((n[4], d[4]), (QM31::zero(), QM31::one()));
+    assert_eq!(n[5 + 250], outer[2] * inner[50] + constant);
+    assert_eq!((n[3005 + 650], d[3005]), (units[2], constant - keys[3005]));
+    assert_eq!((n[6001], d[6001]), (constant * scaled[901], den[1]));
 }
 
 #[test]

@@ -9,6 +9,8 @@
 //! columns at the group's stride are gathered, transformed and put back. The last group is contiguous, and its columns
 //! are hashed while they are there.
 
+use std::ops::Range;
+
 use mlc_verifier::commitment::TreeShape;
 use mlc_verifier::field::{M31, P};
 use mlc_verifier::transcript::Hash;
@@ -71,17 +73,17 @@ impl Shared {
     }
 }
 
-/// The codewords of `cells` (whole columns, at most `2^log_cols`), and the leaves of their columns.
-pub(super) fn encode(cells: &[M31], shape: &TreeShape) -> (Vec<M31>, Vec<Hash>) {
+/// The given blocks (of `2^log_cols` positions each) of the codewords of `cells` (whole columns, at most `2^log_cols`),
+/// and the leaves of their columns.
+pub(super) fn encode(cells: &[M31], shape: &TreeShape, which: Range<usize>) -> (Vec<M31>, Vec<Hash>) {
     let rows = shape.rows;
     let n = shape.log_cols;
     let block_words = rows << n;
     let message = words(cells);
     let tw = twiddles(shape.log_domain(), n);
-    let mut code = vec![0u32; rows << shape.log_domain()];
-    let mut leaves = vec![[0; 32]; shape.domain()];
+    let mut code = vec![0u32; block_words * which.len()];
+    let mut leaves = vec![[0; 32]; which.len() << n];
     let groups = groups(rows, n);
-    let blocks = 1usize << shape.log_inv_rate;
 
     for (pass, &Group { low, high }) in groups.iter().enumerate() {
         if low == 0 {
@@ -95,7 +97,7 @@ pub(super) fn encode(cells: &[M31], shape: &TreeShape) -> (Vec<M31>, Vec<Hash>) 
                         let len = message.len().min(data.len());
                         data[..len].copy_from_slice(&message[..len]);
                     }
-                    transform(data, rows, &tw[..high as usize], at);
+                    transform(data, rows, &tw[..high as usize], (which.start << (n - high)) + at);
                     blake2s::leaves(data, rows, leaves);
                 });
             continue;
@@ -105,7 +107,7 @@ pub(super) fn encode(cells: &[M31], shape: &TreeShape) -> (Vec<M31>, Vec<Hash>) 
         let width = (PIECE / (rows * strips)).clamp(1, 1 << low);
         let width = 1 << width.ilog2();
         let per_outer = (1usize << low) / width;
-        let outers = blocks << (n - high);
+        let outers = which.len() << (n - high);
         let shared = Shared(code.as_mut_ptr());
         (0..outers * per_outer).into_par_iter().for_each_init(
             || vec![0u32; strips * width * rows],
@@ -125,7 +127,8 @@ pub(super) fn encode(cells: &[M31], shape: &TreeShape) -> (Vec<M31>, Vec<Hash>) 
                         strip.copy_from_slice(unsafe { shared.slice(at, strip_words) });
                     }
                 }
-                transform(scratch, strip_words, &tw[low as usize..high as usize], outer);
+                let above = (which.start << (n - high)) + outer;
+                transform(scratch, strip_words, &tw[low as usize..high as usize], above);
                 for (k, strip) in scratch.chunks_exact(strip_words).enumerate() {
                     // SAFETY: columns of this task only.
                     unsafe { shared.slice(first + (k << low) * rows, strip_words) }.copy_from_slice(strip);
@@ -284,9 +287,17 @@ mod tests {
             let cells: Vec<M31> = (0..(rows * cols) as u32)
                 .map(|i| M31(i.wrapping_mul(2654435761) >> 1).min(M31(P - 1)))
                 .collect();
-            let (code, leaves) = encode(&cells, &shape);
+            let blocks = 1 << log_inv_rate;
+            let (code, leaves) = encode(&cells, &shape, 0..blocks);
             assert!(code == Naive.encode(&cells, &shape), "{rows} x 2^{log_cols}");
             assert!(leaves == Naive.hash_columns(&code, rows));
+            let parts: Vec<_> = (0..blocks).map(|b| encode(&cells, &shape, b..b + 1)).collect();
+            assert!(
+                parts.iter().flat_map(|p| &p.0).eq(&code),
+                "{rows} x 2^{log_cols}, block by block"
+            );
+            assert!(parts.iter().flat_map(|p| &p.1).eq(&leaves));
+            assert!(Naive.encode_block(&cells, &shape, blocks - 1) == parts[blocks - 1]);
         }
     }
 }

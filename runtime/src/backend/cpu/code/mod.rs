@@ -21,7 +21,7 @@ impl Grinder for Cpu {
 
 impl Code for Cpu {
     fn encode(&self, cells: &Vec<M31>, shape: &TreeShape) -> Vec<M31> {
-        fft::encode(cells, shape).0
+        fft::encode(cells, shape, 0..1 << shape.log_inv_rate).0
     }
 
     fn hash_columns(&self, columns: &[M31], rows: usize) -> Vec<Hash> {
@@ -34,7 +34,11 @@ impl Code for Cpu {
     }
 
     fn encode_and_hash(&self, cells: &Vec<M31>, shape: &TreeShape) -> (Vec<M31>, Vec<Hash>) {
-        fft::encode(cells, shape)
+        fft::encode(cells, shape, 0..1 << shape.log_inv_rate)
+    }
+
+    fn encode_block(&self, cells: &Vec<M31>, shape: &TreeShape, block: usize) -> (Vec<M31>, Vec<Hash>) {
+        fft::encode(cells, shape, block..block + 1)
     }
 
     fn hash_layer(&self, below: &[Hash]) -> Vec<Hash> {
