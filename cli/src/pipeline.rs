@@ -95,9 +95,8 @@ pub(crate) fn plan(project: &Project, model: &Model) -> Result<QuantPlan, CliErr
     // Widths that were chosen for a quality are the plan's.
     let chosen = written.as_ref().is_some_and(|plan| plan.quality.is_some());
     let mut plan = written.unwrap_or_default();
-    for hint in model.quant.iter().filter(|h| h.target == QuantTarget::Model && !chosen) {
-        set(&mut plan.config.activation_bits, hint.activations);
-        set(&mut plan.config.weight_bits, hint.weights);
+    if !chosen {
+        declare(model, &mut plan.config);
     }
     set(&mut plan.config.activation_bits, table.activation_bits);
     set(&mut plan.config.weight_bits, table.weight_bits);
@@ -154,6 +153,14 @@ fn annotated(model: &Model, mut plan: QuantPlan, prepared: &Module) -> Result<Qu
     plan.apply_hints(&model.quant, &model.module, prepared);
     plan.validate().map_err(CliError::refused)?;
     Ok(plan)
+}
+
+/// Sets the widths that a source declares for the whole model.
+pub(crate) fn declare(model: &Model, config: &mut QuantConfig) {
+    for hint in model.quant.iter().filter(|h| h.target == QuantTarget::Model) {
+        set(&mut config.activation_bits, hint.activations);
+        set(&mut config.weight_bits, hint.weights);
+    }
 }
 
 fn set(to: &mut u32, value: Option<u32>) {

@@ -23,7 +23,8 @@ use suites::Case;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Weights of the larger models are random, from a fixed seed. The fastest of the runs counts. What
-`inspect` estimates stands in brackets.
+`inspect` estimates stands in brackets. The suite `shapes` has the shapes of published models of up
+to 330 million weights: it takes minutes and gigabytes of memory and disk.
 
 Example:
   mlc bench --suite digits
@@ -31,7 +32,7 @@ Example:
   mlc bench --suite shapes --only gpt2-124m --runs 1
   mlc bench --model path/to/hf-model --prompt \"A sentence.\"")]
 pub(crate) struct Bench {
-    /// Which models; all where none is named
+    /// Which models; all but `shapes` where none is named
     #[arg(long, value_name = "SUITE", value_delimiter = ',', value_parser = suites::NAMES)]
     suite: Vec<String>,
     /// Only the model of this name, of those that are selected
@@ -55,7 +56,7 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let wanted: Vec<&str> = match self.suite.is_empty() {
-            true => suites::NAMES.to_vec(),
+            true => suites::NAMES.into_iter().filter(|name| *name != "shapes").collect(),
             false => self.suite.iter().map(String::as_str).collect(),
         };
         let json = self.json || ui.is_json();
@@ -103,7 +104,7 @@ impl Bench {
     fn case(&self, ui: &Ui, case: &Case) -> Result<(Value, Cost), CliError> {
         let progress = Progress::new(ui, 3 + self.runs as u64);
         let (compiled, compile_s) = progress.stage("compile", || {
-            let plan = pipeline::calibrated(&case.model, &case.samples, Default::default())?;
+            let plan = pipeline::calibrated(&case.model, &case.samples, case.config.clone())?;
             pipeline::compile(&case.model, plan)
         });
         let compiled = (compiled?, compile_s);

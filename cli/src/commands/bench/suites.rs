@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use mlc_compiler::plan::QuantConfig;
 use mlc_compiler::{Config, MemoryHost, check};
 use mlc_ir::{Bindings, Elem, StackAxis, TensorF32};
 use mlc_runtime::inputs::InputFile;
@@ -11,6 +12,7 @@ use mlc_runtime::inputs::InputFile;
 use crate::error::{CliError, Diagnosed};
 use crate::input::{self, Bound};
 use crate::model::Model;
+use crate::pipeline;
 use crate::random::{self, Rng};
 use crate::weights::Weights;
 
@@ -113,6 +115,8 @@ pub(super) struct Case {
     pub(super) samples: Vec<Bound>,
     /// What is proved.
     pub(super) input: Bound,
+    /// Widths: those that the source declares, or the same for every model of a suite.
+    pub(super) config: QuantConfig,
 }
 
 macro_rules! digits {
@@ -180,6 +184,7 @@ fn digit(name: &'static str, source: &[u8], weights: &[u8]) -> Result<Case, CliE
         model,
         samples,
         input,
+        config: QuantConfig::default(),
     })
 }
 
@@ -206,7 +211,9 @@ fn shape(shape: &Shape) -> Result<Case, CliError> {
         config.set(key, value);
     }
     let dims = ("tokens", shape.tokens);
-    generated(shape.name, shape.source, &config, dims, -1.0, Weights::Seeded)
+    let mut case = generated(shape.name, shape.source, &config, dims, -1.0, Weights::Seeded)?;
+    pipeline::declare(&case.model, &mut case.config);
+    Ok(case)
 }
 
 /// Weights in memory, uniform.
@@ -259,6 +266,7 @@ fn generated(
         model,
         samples: vec![input.clone()],
         input,
+        config: QuantConfig::default(),
     })
 }
 

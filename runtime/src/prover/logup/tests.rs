@@ -7,6 +7,7 @@ use num_traits::{One, Zero};
 use proptest::prelude::*;
 
 use super::*;
+use crate::backend::Columns;
 use crate::backend::cpu::Cpu;
 use crate::backend::cpu::simd::tests::at_every_level;
 use crate::backend::fractions::{Denominators, LeafRun, Numerators};
