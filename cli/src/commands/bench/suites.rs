@@ -213,6 +213,9 @@ fn shape(shape: &Shape) -> Result<Case, CliError> {
     let dims = ("tokens", shape.tokens);
     let mut case = generated(shape.name, shape.source, &config, dims, -1.0, Weights::Seeded)?;
     pipeline::declare(&case.model, &mut case.config);
+    // One token alone attends to nothing but itself: no scores to measure.
+    let calibrated = ("tokens", shape.tokens.max(8));
+    case.samples = vec![drawn(shape.name, &case.model, calibrated, -1.0)?];
     Ok(case)
 }
 
@@ -242,6 +245,18 @@ fn generated(
         }
     }
     model.weights = weights(tensors);
+    let input = drawn(name, &model, (dim, length), least)?;
+    Ok(Case {
+        name,
+        model,
+        samples: vec![input.clone()],
+        input,
+        config: QuantConfig::default(),
+    })
+}
+
+/// An input from a seed.
+fn drawn(name: &str, model: &Model, (dim, length): (&str, i64), least: f64) -> Result<Bound, CliError> {
     let declared = input::declared(&model.module, &model.entry);
     let mut rng = Rng::new(2);
     let entry = model.entry();
@@ -260,14 +275,7 @@ fn generated(
         let data = (0..shape.iter().product::<usize>()).map(uniform).collect();
         named.insert(port.name.clone(), TensorF32 { shape, data });
     }
-    let input = input::bind(&declared, InputFile::Named(named), name)?;
-    Ok(Case {
-        name,
-        model,
-        samples: vec![input.clone()],
-        input,
-        config: QuantConfig::default(),
-    })
+    input::bind(&declared, InputFile::Named(named), name)
 }
 
 /// Every binding of the indices of a stack.
