@@ -12,8 +12,8 @@ use mlc_verifier::field::QM31;
 use mlc_verifier::functional::{AxisWeights, Weighting, dense, for_each_entry, total};
 use num_traits::{One, Zero};
 
-use crate::backend::Backend;
 use crate::backend::fractions::Numerators;
+use crate::backend::{Backend, Columns};
 
 /// Trailing axes are multiplied out until the product has this many entries.
 const INNER: usize = 1024;
@@ -108,6 +108,9 @@ pub struct BlockTerm<B: Backend> {
     pub inner: Option<Arc<B::Ext>>,
 }
 
+/// An inner vector as a factor and what is left of it: `None` for 1 everywhere.
+type Inner<B> = (QM31, Option<Arc<<B as Columns>::Ext>>);
+
 impl<B: Backend> Blocks<B> {
     /// A sum without terms over a tensor in this order.
     pub fn new(order: &Order) -> Self {
@@ -123,7 +126,7 @@ impl<B: Backend> Blocks<B> {
         let Weights::Product { scale, axes } = weights else {
             return false;
         };
-        let mut inners: Vec<Option<(QM31, Option<Arc<B::Ext>>)>> = Vec::new();
+        let mut inners: Vec<Option<Inner<B>>> = Vec::new();
         order.for_each_product(axes, factor * *scale, |block, kind, outer, inner| {
             if inners.len() <= kind {
                 // Products over sums are constant along the axes that are summed; where they are part of a sum, zero.
@@ -314,7 +317,6 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Columns;
     use crate::backend::VectorOps;
     use crate::backend::cpu::Cpu;
     use mlc_verifier::field::{M31, eq_index};
