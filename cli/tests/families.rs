@@ -189,6 +189,18 @@ fn damaged_shards_are_named() {
     mlc_in(dir.path(), &["check", "."])
         .with(1)
         .says("there is no such file");
+    // A tensor that its header places beyond the end of the file.
+    let text = String::from_utf8_lossy(&whole[8..]).into_owned();
+    let (_, offsets) = text.split_once("\"data_offsets\":[0,").unwrap();
+    let end: usize = offsets.split(']').next().unwrap().parse().unwrap();
+    let at = 8 + text.find(&format!("[0,{end}]")).unwrap() + 3;
+    let mut beyond = whole.clone();
+    beyond[at] = b'9';
+    std::fs::write(dir.path().join(second), &beyond).unwrap();
+    mlc_in(dir.path(), &["check", "."])
+        .with(2)
+        .says(second)
+        .says("not a whole safetensors file");
     std::fs::write(dir.path().join(second), &whole).unwrap();
     let original = read(&dir.path().join(index));
     let map = |file: &str| {

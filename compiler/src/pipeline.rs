@@ -3,8 +3,8 @@
 use mlc_ir::{Module, Stage};
 
 use crate::passes::{
-    PassError, block_detect, canonicalise, commitment_placement, constant_fold, cse, dce, expand_norm, find_norm,
-    fold_norm, layering, lookup_fuse, quantise, range_analysis,
+    PassError, block_detect, canonicalise, commitment_placement, constant_fold, cse, dce, expand_norm, find_groups,
+    find_norm, fold_norm, layering, lookup_fuse, quantise, range_analysis,
 };
 use crate::plan::QuantPlan;
 
@@ -50,6 +50,11 @@ pub const PASSES: &[Pass] = &[
         name: "find-norm",
         summary: "row norms that exporters spell out become norms",
         run: |m, _| find_norm::find_norm(m),
+    },
+    Pass {
+        name: "find-groups",
+        summary: "keys and values that exporters repeat for every head are read by all of them",
+        run: |m, _| find_groups::find_groups(m),
     },
     Pass {
         name: "expand-norm",
@@ -104,6 +109,8 @@ pub const PREPARE: &[&str] = &[
     "dce",
     // Of importers, which spell norms out.
     "find-norm",
+    // Of importers as well, which repeat shared heads.
+    "find-groups",
     // Gains and biases of norms are then products and sums, which fold like any other.
     "expand-norm",
     // Before fusing functions: an affine step between a layer and its function belongs to the layer.

@@ -152,6 +152,19 @@ impl Stored {
         read.ok().and(first)
     }
 
+    /// With the least finite number in place of `-inf`, where all elements are that or 0: a mask to be added to scores.
+    pub(crate) fn finite_mask(mut self) -> Stored {
+        const HIDDEN: [u8; 4] = f32::NEG_INFINITY.to_le_bytes();
+        if let (DType::F32, Data::Here(bytes)) = (self.dtype, &mut self.data) {
+            let elements = bytes.as_chunks_mut::<4>().0;
+            if elements.iter().all(|e| *e == HIDDEN || *e == [0; 4]) {
+                let hidden = elements.iter_mut().filter(|e| **e == HIDDEN);
+                hidden.for_each(|e| *e = f32::MIN.to_le_bytes());
+            }
+        }
+        self
+    }
+
     /// Fails where an element is NaN or infinite.
     pub(crate) fn check_finite(&self) -> Result<(), TensorError> {
         if !self.dtype.is_float() {

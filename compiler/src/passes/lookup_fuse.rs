@@ -34,6 +34,10 @@ pub fn lookup_fuse(mut module: Module) -> Result<Module, PassError> {
         let span = node.span.clone();
         let label = rewriter.entry.value(node.results[0]).name.clone();
         let (formula, x) = absorb(rewriter, formula, x);
+        // A lone product or sum with a constant is none: scales have it for nothing.
+        let mut worth =
+            matches!(node.op, Op::Table { .. } | Op::Binary(BinaryOp::Max | BinaryOp::Min)) || x != node.operands[0];
+        let near = (formula.clone(), x, worth);
         // Views between the function and what feeds it move behind it.
         let (mut formula, mut inner, mut views) = (formula, x, Vec::new());
         while let Some(view) = rewriter.definition(inner).cloned()
@@ -41,9 +45,10 @@ pub fn lookup_fuse(mut module: Module) -> Result<Module, PassError> {
             && moves(&view.op, &formula)
         {
             (formula, inner) = absorb(rewriter, formula, view.operands[0]);
+            worth |= inner != view.operands[0];
             views.push(view.op);
         }
-        if !views.is_empty() {
+        if !views.is_empty() && worth {
             let mut value = rewriter.emit(Op::Table { name, formula }, &[inner], &label, span.clone())?;
             for view in views.into_iter().rev() {
                 value = rewriter.emit(view, &[value], &label, span.clone())?;
@@ -51,8 +56,7 @@ pub fn lookup_fuse(mut module: Module) -> Result<Module, PassError> {
             return Ok(Rewrite::Replace(value));
         }
         let mut node = node;
-        let worth =
-            matches!(node.op, Op::Table { .. } | Op::Binary(BinaryOp::Max | BinaryOp::Min)) || x != node.operands[0];
+        let (formula, x, worth) = near;
         if worth {
             node.op = Op::Table { name, formula };
             node.operands = vec![x];

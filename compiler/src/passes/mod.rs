@@ -8,6 +8,7 @@ pub mod cse;
 pub mod dce;
 mod error;
 pub mod expand_norm;
+pub mod find_groups;
 pub mod find_norm;
 pub mod fold_norm;
 pub mod layering;

@@ -289,6 +289,34 @@ fn norms_of_several_operations_become_one() {
     insta::assert_snapshot!("find_norm", snapshot(NORMS, &["find-norm"]));
 }
 
+/// Four heads of queries over two of keys and values, which are repeated.
+const GROUPS: &str = r#"module "m" real
+
+entry "main" {
+  input %q: real[1, 4, 5, 3] public "q"
+  input %k: real[1, 2, 5, 3] public "k"
+  input %v: real[1, 2, 5, 3] public "v"
+  %k1: real[1, 2, 1, 5, 3] = reshape(%k) {shape = [1, 2, 1, 5, 3]}
+  %k2: real[1, 2, 2, 5, 3] = broadcast(%k1) {shape = [1, 2, 2, 5, 3]}
+  %k3: real[1, 4, 5, 3] = reshape(%k2) {shape = [1, 4, 5, 3]}
+  %k4: real[1, 4, 3, 5] = transpose(%k3) {perm = [0, 1, 3, 2]}
+  %s: real[1, 4, 5, 5] = contract(%q, %k4) {einsum = "abik,abko->abio"}
+  %v1: real[1, 2, 1, 5, 3] = reshape(%v) {shape = [1, 2, 1, 5, 3]}
+  %v2: real[1, 2, 2, 5, 3] = broadcast(%v1) {shape = [1, 2, 2, 5, 3]}
+  %v3: real[1, 4, 5, 3] = reshape(%v2) {shape = [1, 4, 5, 3]}
+  %y: real[1, 4, 5, 3] = contract(%s, %v3) {einsum = "abik,abko->abio"}
+  output %y public "y"
+}
+"#;
+
+#[test]
+fn repeated_heads_are_read_once() {
+    insta::assert_snapshot!("find_groups", snapshot(GROUPS, &["find-groups"]));
+    let module: Module = GROUPS.parse().unwrap();
+    let inputs = random::inputs(&module, 7);
+    kept(&module, &Weights(BTreeMap::new()), &inputs, &["find-groups"], 1e-9).unwrap();
+}
+
 #[test]
 fn snapshots_of_the_quantised_stage() {
     let tables_last = |text: String| {

@@ -24,6 +24,12 @@ pub(super) struct Context<'m, 'p> {
     tables: BTreeMap<ValueId, Vec<(Formula, ValueId)>>,
     /// Weights already declared, by their suggested name.
     weights: BTreeMap<String, Vec<(Recipe, String)>>,
+    /// The weights declared, by their names in the module.
+    declared: BTreeMap<String, Constant>,
+    /// The operation and operands of each graph value, to recognise what is spelled out.
+    history: BTreeMap<ValueId, (Op, Vec<ValueId>)>,
+    /// Something that was spelled out has been recognised: what it was made of may be left over.
+    pub(super) recognised: bool,
     /// The node being translated.
     label: Label,
     /// Which node each graph value is from.
@@ -41,6 +47,9 @@ impl<'m, 'p> Context<'m, 'p> {
             values: BTreeMap::new(),
             tables: BTreeMap::new(),
             weights: BTreeMap::new(),
+            declared: BTreeMap::new(),
+            history: BTreeMap::new(),
+            recognised: false,
             label: Label::default(),
             made_by: Vec::new(),
         }
@@ -107,7 +116,8 @@ impl<'m, 'p> Context<'m, 'p> {
     }
 
     fn push_as(&mut self, label: &Label, op: Op, operands: &[ValueId]) -> Built {
-        let id = self.builder.named(&label.name).push(op, operands)?;
+        let id = self.builder.named(&label.name).push(op.clone(), operands)?;
+        self.history.insert(id, (op, operands.to_vec()));
         self.made_by.extend(label.node.map(|node| (id, node)));
         Ok(id)
     }
@@ -242,7 +252,23 @@ impl<'m, 'p> Context<'m, 'p> {
         };
         let weight = Weight::real(constant.ir_shape(), constant.recipe.clone());
         self.builder.named(&name);
-        Ok(self.builder.weight(&name, weight)?)
+        let id = self.builder.weight(&name, weight)?;
+        self.history.insert(id, (Op::Weight(name.clone()), Vec::new()));
+        self.declared.insert(name, constant.clone());
+        Ok(id)
+    }
+
+    /// The operation that computes a graph value, and its operands; `None` for inputs.
+    pub(super) fn history(&self, id: ValueId) -> Option<(&Op, &[ValueId])> {
+        self.history.get(&id).map(|(op, operands)| (op, operands.as_slice()))
+    }
+
+    /// The elements of a graph value that is a weight, where they are cheap to compute.
+    pub(super) fn elements(&self, id: ValueId) -> Option<Tensor<f64>> {
+        let (Op::Weight(name), _) = self.history(id)? else {
+            return None;
+        };
+        self.evaluate(self.declared.get(name)?).ok()
     }
 
     /// A value that initialisers determine, as a recipe.

@@ -116,14 +116,16 @@ fn runtime(axis: usize, name: &str) -> Option<&'static str> {
     }
 }
 
-/// The least number of rows among the weights that `input` chooses rows of, directly or through casts.
+/// The least number of rows among the weights that `input` chooses rows of, directly or through casts and other axes.
 fn vocabulary(ctx: &Context<'_, '_>, graph: &GraphProto, input: &str) -> Option<u64> {
     let mut names = BTreeSet::from([input]);
     let mut rows = Vec::new();
     for node in &graph.node {
         let reads = |i: usize| node.input.get(i).is_some_and(|n| names.contains(n.as_str()));
         match node.op_type.as_str() {
-            "Cast" | "Identity" if reads(0) => names.extend(node.output.first().map(String::as_str)),
+            "Cast" | "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten" if reads(0) => {
+                names.extend(node.output.first().map(String::as_str))
+            }
             "Gather" if reads(1) => {
                 let shape = node.input.first().and_then(|w| ctx.initialisers.shape(w));
                 rows.extend(shape.and_then(|s| s.first().copied()));

@@ -1,6 +1,6 @@
 //! Moving elements, whatever kind of value they are: graph values by operations, weights by recipes, integers at once.
 
-use mlc_ir::{Dim, Op, Recipe, Shape};
+use mlc_ir::{Dim, Op, Recipe, Shape, ValueId};
 
 use super::context::Context;
 use super::value::{Constant, Cost, Ints, MAX_INTS, Value};
@@ -21,6 +21,13 @@ impl Context<'_, '_> {
         match x {
             Value::Lazy(lazy) => {
                 let id = self.force(lazy)?;
+                if let Some((x, whole, perm)) = self.transposed_apart(id, &shape) {
+                    let x = match self.ty(x).shape == whole {
+                        true => x,
+                        false => self.push(Op::Reshape(whole), &[x])?,
+                    };
+                    return self.apply(Op::Transpose(perm), &[x]);
+                }
                 self.apply(Op::Reshape(shape), &[id])
             }
             _ if !from.same_numel(&shape) => malformed(format!("cannot reshape {from} to {shape}")),
@@ -35,6 +42,27 @@ impl Context<'_, '_> {
             })),
             Value::Unknown => Ok(Value::Unknown),
         }
+    }
+
+    /// What is transposed, in which shape and how, where a reshape of `id` to `shape` only takes apart leading axes that a
+    /// reshape had joined before a transposition of the others.
+    fn transposed_apart(&self, id: ValueId, shape: &Shape) -> Option<(ValueId, Shape, Vec<usize>)> {
+        let (Op::Transpose(perm), &[joined]) = self.history(id)? else {
+            return None;
+        };
+        let (Op::Reshape(_), &[x]) = self.history(joined)? else {
+            return None;
+        };
+        let joined = &self.ty(joined).shape.0;
+        let lead = (shape.rank() + 1).checked_sub(joined.len())?;
+        let rest = perm.get(1..)?;
+        let turned = rest.iter().map(|axis| joined[*axis].clone());
+        if perm.first() != Some(&0) || !turned.eq(shape.0.get(lead..)?.iter().cloned()) {
+            return None;
+        }
+        let whole = shape.0[..lead].iter().chain(&joined[1..]).cloned().collect();
+        let perm = (0..lead).chain(rest.iter().map(|axis| axis + lead - 1)).collect();
+        Some((x, Shape(whole), perm))
     }
 
     /// Axis `i` of the result is axis `perm[i]` of `x`.

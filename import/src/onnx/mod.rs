@@ -5,8 +5,10 @@ pub(crate) mod formula;
 mod graph;
 mod inputs;
 mod layout;
+mod mask;
 mod node;
 mod ops;
+mod rotary;
 mod tensor;
 #[cfg(test)]
 mod tests;
@@ -149,6 +151,7 @@ fn import_model(mut model: ModelProto, folder: Option<&Path>, options: &Options)
         builder,
         initialisers: weights,
         made_by,
+        recognised,
         ..
     } = ctx;
     builder.finish();
@@ -162,11 +165,27 @@ fn import_model(mut model: ModelProto, folder: Option<&Path>, options: &Options)
             origins.insert(entry.value(id).name.clone(), origin);
         }
     }
+    if recognised {
+        forget_unused(&mut module);
+    }
     Ok(Imported {
         module,
         weights,
         origins,
     })
+}
+
+/// Forgets operations and weights that no output needs.
+fn forget_unused(module: &mut Module) {
+    let mut used = BTreeSet::new();
+    for entry in module.entries.values_mut() {
+        entry.remove_dead();
+        used.extend(entry.all_nodes().into_iter().filter_map(|n| match &n.op {
+            mlc_ir::Op::Weight(name) => Some(name.clone()),
+            _ => None,
+        }));
+    }
+    module.weights.retain(|name, _| used.contains(name));
 }
 
 /// Translates one node and defines its outputs; what follows from an earlier error is passed over.

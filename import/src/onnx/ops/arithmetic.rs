@@ -6,6 +6,7 @@ use mlc_ir::{BinaryOp, Dim, Formula, Op, Recipe, Shape};
 use super::super::context::Context;
 use super::super::layout::sizes;
 use super::super::node::Node;
+use super::super::rotary;
 use super::super::value::{Constant, Cost, Ints, MAX_INTS, Value};
 use super::Outputs;
 use crate::error::{NodeError, malformed, unsupported};
@@ -61,7 +62,14 @@ pub(super) fn binary(ctx: &mut Context<'_, '_>, op: Binary, a: &Value, b: &Value
         return ctx.formula(&of(Formula::Const(number), Formula::x()), b);
     }
     match (a, b) {
-        (Value::Lazy(_), Value::Lazy(_)) => operation(ctx, op, a, b),
+        (Value::Lazy(_), Value::Lazy(_)) => {
+            if op == Binary::Add
+                && let Some((rope, x)) = rotary::found(ctx, a, b)?
+            {
+                return ctx.apply(Op::Rope(rope), &[x]);
+            }
+            operation(ctx, op, a, b)
+        }
         (Value::Lazy(_), _) => {
             let b = ctx.constant(b)?;
             // Weights are added and multiplied, never subtracted or divided by: one form for passes to see.

@@ -1,14 +1,15 @@
 //! Comparisons and choices: folded for shapes, formulas where all is of one value.
 
 use mlc_ir::formula::Binary;
-use mlc_ir::{Dim, Elem, Formula, Op, Shape};
+use mlc_ir::{Dim, Elem, Formula, Op, Recipe, Shape};
 
 use super::super::context::Context;
+use super::super::layout::sizes;
 use super::super::node::Node;
-use super::super::value::{Ints, Value};
+use super::super::value::{Constant, Cost, Ints, Lazy, Value};
 use super::Outputs;
 use super::arithmetic::{binary, bounded};
-use crate::error::{malformed, unsupported};
+use crate::error::{NodeError, malformed, unsupported};
 
 /// Comparisons, as 1 and 0; `And` and `Or` of such.
 pub(super) fn compare(ctx: &mut Context<'_, '_>, node: &Node<'_>) -> Outputs {
@@ -71,6 +72,17 @@ pub(super) fn choose(ctx: &mut Context<'_, '_>, node: &Node<'_>) -> Outputs {
     {
         return Ok(vec![Value::Ints(chosen)]);
     }
+    // A condition that does not depend on the input after all.
+    if let Value::Lazy(Lazy {
+        formula: Formula::Const(c),
+        ..
+    }) = &condition
+    {
+        let taken = if *c != 0.0 { &a } else { &b };
+        if ctx.shape(taken)? == ctx.shape(&condition)? {
+            return Ok(vec![taken.clone()]);
+        }
+    }
     if let Value::Lazy(mask) = &condition
         && ctx.ty(mask.base).elem == Elem::Mask
     {
@@ -84,7 +96,7 @@ pub(super) fn choose(ctx: &mut Context<'_, '_>, node: &Node<'_>) -> Outputs {
         _ => None,
     });
     let Some(base) = base else {
-        return unsupported("a choice between constants", "let the exporter fold constants");
+        return Ok(vec![constants(ctx, [&condition, &a, &b])?]);
     };
     let rank = ctx.ty(base).shape.rank();
     let mut parts = Vec::new();
@@ -107,6 +119,24 @@ pub(super) fn choose(ctx: &mut Context<'_, '_>, node: &Node<'_>) -> Outputs {
         (Some(c), Some(a), Some(b)) => Ok(vec![ctx.lazily(base, Formula::select(c, a, b))?]),
         _ => malformed("a choice has three inputs"),
     }
+}
+
+/// A choice between constants, as a recipe.
+fn constants(ctx: &Context<'_, '_>, values: [&Value; 3]) -> Result<Value, NodeError> {
+    let [c, a, b] = values.map(|v| ctx.constant(v));
+    let (c, a, b) = (c?, a?, b?);
+    let shape = c.ir_shape().broadcast(&a.ir_shape());
+    let Some(shape) = shape.and_then(|s| s.broadcast(&b.ir_shape())) else {
+        return malformed("the inputs of a choice do not broadcast");
+    };
+    let formula = Formula::select(Formula::var(0), Formula::var(1), Formula::var(2));
+    let shape = sizes(&shape)?;
+    ctx.checked(Constant {
+        name: ctx.here().to_owned(),
+        cost: Cost::step(&shape, [c.cost, a.cost, b.cost]),
+        shape,
+        recipe: Recipe::map(formula, [c.recipe, a.recipe, b.recipe]),
+    })
 }
 
 fn among(c: &Ints, a: &Ints, b: &Ints) -> Option<Ints> {

@@ -31,6 +31,7 @@ pub(super) fn constant(ctx: &mut Context<'_, '_>, node: &Node<'_>) -> Outputs {
             "store a dense tensor of numbers",
         );
     };
+    let stored = stored.finite_mask();
     stored.check_finite().map_err(|e| NodeError::Tensor(name.clone(), e))?;
     Ok(vec![ctx.store(&name, stored)?])
 }

@@ -47,6 +47,41 @@ pub(super) fn gather(ctx: &mut Context<'_, '_>, node: &Node<'_>) -> Outputs {
     Ok(vec![ctx.reshaped(&picked, Shape(dims))?])
 }
 
+/// `GatherElements` of integers that are known: element `i` of the result is that of `x` at the same place, but for its
+/// position on one axis.
+pub(super) fn gather_elements(ctx: &mut Context<'_, '_>, node: &Node<'_>) -> Outputs {
+    let (x, indices) = (ctx.input(node, 0)?, ctx.input(node, 1)?);
+    let (Value::Ints(x), Value::Ints(indices)) = (&x, &indices) else {
+        return unsupported(
+            "GatherElements of computed values",
+            "Gather with constant indices, or of a weight with the input's tokens, works",
+        );
+    };
+    let at = axis(node.int_or("axis", 0)?, x.shape.len())?;
+    let positions = positions(indices, &Dim::from(x.shape[at]))?;
+    let within = (0..x.shape.len()).all(|i| i == at || indices.shape.get(i).is_some_and(|d| *d <= x.shape[i]));
+    if indices.shape.len() != x.shape.len() || !within {
+        return malformed("the indices have other axes than what they choose from");
+    }
+    let mut data = Vec::new();
+    for (i, position) in positions.iter().enumerate() {
+        // The place of element i of the indices, axis by axis from the last.
+        let (mut rest, mut from, mut stride) = (i, 0, 1);
+        for axis in (0..x.shape.len()).rev() {
+            let place = rest % indices.shape[axis];
+            rest /= indices.shape[axis];
+            from += stride * if axis == at { *position as usize } else { place };
+            stride *= x.shape[axis];
+        }
+        data.extend(x.data.get(from).cloned());
+    }
+    Ok(vec![Value::Ints(Ints {
+        shape: indices.shape.clone(),
+        data,
+        constant: None,
+    })])
+}
+
 /// Constant indices from 0, negative ones counted from the end of an axis of `length`.
 fn positions(indices: &Ints, length: &Dim) -> Result<Vec<i64>, NodeError> {
     let Some(list) = indices.as_const() else {

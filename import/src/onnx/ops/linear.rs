@@ -4,7 +4,7 @@
 //! whichever exporter wrote it.
 
 use mlc_ir::formula::Binary;
-use mlc_ir::{Dim, Einsum, Formula, Op, Recipe, Shape};
+use mlc_ir::{BinaryOp, Dim, Einsum, Formula, Op, Recipe, Shape};
 
 use super::super::context::Context;
 use super::super::layout::sizes;
@@ -65,7 +65,25 @@ fn row(ctx: &mut Context<'_, '_>, c: Value) -> Result<Value, NodeError> {
 /// `MatMul`, with the broadcasting of numpy.
 pub(super) fn matmul(ctx: &mut Context<'_, '_>, node: &Node<'_>) -> Outputs {
     let (a, b) = (ctx.input(node, 0)?, ctx.input(node, 1)?);
-    Ok(vec![product(ctx, &a, &b)?])
+    let ((a, by_a), (b, by_b)) = match (&a, &b) {
+        (Value::Lazy(_), Value::Lazy(_)) => (factor(ctx, &a), factor(ctx, &b)),
+        _ => ((a, 1.0), (b, 1.0)),
+    };
+    let y = product(ctx, &a, &b)?;
+    match by_a * by_b {
+        1.0 => Ok(vec![y]),
+        factor => Ok(vec![ctx.formula(&(Formula::x() * factor), &y)?]),
+    }
+}
+
+/// A value and the number that it is multiplied by: attention is written with half of its scale on queries, half on keys.
+fn factor(ctx: &Context<'_, '_>, x: &Value) -> (Value, f64) {
+    if let Value::Lazy(lazy) = x
+        && let Some((BinaryOp::Mul, number)) = super::super::formula::scaling(&lazy.formula)
+    {
+        return (ctx.tensor(lazy.base), number);
+    }
+    (x.clone(), 1.0)
 }
 
 /// Labels of batch axes, innermost last; `i`, `k`, `o` are kept for rows, contraction and columns.

@@ -28,8 +28,8 @@ pub(super) type Translate = fn(&mut Context<'_, '_>, &Node<'_>) -> Outputs;
 pub(super) fn translation(name: &str) -> Option<Translate> {
     Some(match name {
         "Abs" | "Ceil" | "Celu" | "Cos" | "Elu" | "Erf" | "Exp" | "Floor" | "Gelu" | "HardSigmoid" | "HardSwish"
-        | "LeakyRelu" | "Log" | "Mish" | "Neg" | "Not" | "Reciprocal" | "Relu" | "Round" | "Selu" | "Sigmoid"
-        | "Sign" | "Sin" | "Softplus" | "Softsign" | "Sqrt" | "Swish" | "Tanh" | "ThresholdedRelu" => {
+        | "IsNaN" | "LeakyRelu" | "Log" | "Mish" | "Neg" | "Not" | "Reciprocal" | "Relu" | "Round" | "Selu"
+        | "Sigmoid" | "Sign" | "Sin" | "Softplus" | "Softsign" | "Sqrt" | "Swish" | "Tanh" | "ThresholdedRelu" => {
             activation::function
         }
         "Clip" => activation::clip,
@@ -42,6 +42,7 @@ pub(super) fn translation(name: &str) -> Option<Translate> {
         "Range" => constant::range,
         "Conv" => convolution::conv,
         "Gather" => index::gather,
+        "GatherElements" => index::gather_elements,
         "Slice" => index::slice,
         "Split" => index::split,
         "Gemm" => linear::gemm,

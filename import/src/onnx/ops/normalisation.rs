@@ -3,6 +3,7 @@
 use mlc_ir::{Dim, Formula, Op, Shape};
 
 use super::super::context::Context;
+use super::super::mask;
 use super::super::node::{Node, axis};
 use super::super::value::Value;
 use super::Outputs;
@@ -93,7 +94,11 @@ fn over_last(ctx: &mut Context<'_, '_>, x: &Value, axis: usize, op: Op) -> Resul
     perm.swap(axis, last);
     let turned = ctx.transposed(x, &perm)?;
     let turned = ctx.graph(&turned)?;
-    let y = ctx.apply(op, &[turned])?;
+    let operands = match op {
+        Op::Softmax => mask::found(ctx, turned)?,
+        _ => vec![turned],
+    };
+    let y = ctx.apply(op, &operands)?;
     ctx.transposed(&y, &perm)
 }
 
