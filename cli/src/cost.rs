@@ -6,7 +6,7 @@
 //! ratios are near 1 for the smallest and the largest model alike. Nothing but what is shown depends on them.
 
 use mlc_circuit::setup::SetupCircuit;
-use mlc_circuit::{Circuit, WeightLayout};
+use mlc_circuit::{Circuit, Step, Weight, WeightLayout};
 use mlc_compiler::lower;
 use mlc_verifier::commitment::TreeShape;
 use mlc_verifier::security::{Parameters, Schedule};
@@ -29,6 +29,8 @@ pub(crate) struct Cost {
     pub(crate) proof_bytes: u64,
     /// Memory at the peak, once there is a key.
     pub(crate) memory_bytes: u64,
+    /// The same where weights stay in their file, each in memory while it is worked on.
+    pub(crate) mapped_bytes: u64,
     /// Memory at the peak of making the key.
     pub(crate) setup_memory_bytes: u64,
     /// Bits of the soundness sum.
@@ -50,6 +52,10 @@ const SETUP_BYTES_PER_WEIGHT: u64 = 6;
 const STORED_NODES: u64 = 1 << 25;
 /// See [`STORED_NODES`]: two extension elements, half of them above the largest layer.
 const SETUP_BYTES_PER_NODE: u64 = 32;
+/// Held for each column of the committed weights while proving from their file: its place, its fold, and the opening's.
+const BYTES_PER_COLUMN: u64 = 96;
+/// What is laid out at once of the committed weights, and folded; pages of the program and of the codeword.
+const TILE_BYTES: u64 = 40 << 20;
 /// Time for each committed cell, and for each leaf: about four passes over extension elements, encoding, hashing.
 const SECONDS_PER_CELL: f64 = 100e-9;
 /// Time for each weight: two folds from memory.
@@ -77,8 +83,22 @@ pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<C
             + (64u64 << (tree.log_cols + tree.log_inv_rate))
     };
     let witness: u64 = schedule.cells.iter().chain(&schedule.channels).map(blow_up).sum();
-    let memory_bytes =
-        BASE_BYTES + witness + leaves * BYTES_PER_LEAF + cells * BYTES_PER_CELL + weights * BYTES_PER_WEIGHT;
+    let without_weights = BASE_BYTES + witness + leaves * BYTES_PER_LEAF + cells * BYTES_PER_CELL;
+    let memory_bytes = without_weights + weights * BYTES_PER_WEIGHT;
+    // Execution has one weight at work, of a repeated block its part.
+    let steps = &circuit.entries[entry].steps;
+    let counts_blocks = |n: u32| {
+        steps
+            .iter()
+            .any(|s| matches!(s, Step::Repeat { count, .. } if *count == n))
+    };
+    let size = |w: &Weight| {
+        let blocks = w.outer.first().copied().filter(|&n| counts_blocks(n)).unwrap_or(1);
+        2 * w.outer.iter().fold(u64::from(w.row_len), |n, &o| n * u64::from(o)) / u64::from(blocks)
+    };
+    let largest = circuit.weights.iter().map(size).max().unwrap_or(0);
+    let columns = schedule.weights.used_columns as u64 * BYTES_PER_COLUMN;
+    let mapped_bytes = (without_weights + largest + columns + TILE_BYTES).min(memory_bytes);
     let setup_memory_bytes = match &schedule.weights_tree {
         Some(tree) => {
             let setup = SetupCircuit::new(circuit, &WeightLayout::new(circuit)).circuit;
@@ -110,6 +130,7 @@ pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<C
             + SECONDS_PER_PROOF,
         proof_bytes: opening + BYTES_PER_ROUND * rounds + BYTES_PER_LAYER * depth,
         memory_bytes,
+        mapped_bytes,
         setup_memory_bytes,
         security_bits: schedule.total_bits(),
     })

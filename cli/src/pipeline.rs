@@ -291,6 +291,14 @@ pub(crate) fn key_directory(project: &Project, model: &Model, compiled: &Compile
     Cache::of(&project.root).path("keys", &digest)
 }
 
+/// Where a proof has the weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Residence {
+    InMemory,
+    /// In their file, each in memory while it is worked on.
+    InFile,
+}
+
 /// The cached proving key of a compiled model, made where it is missing or cannot be used.
 pub(crate) fn proving_key(
     backend: &Cpu,
@@ -298,9 +306,24 @@ pub(crate) fn proving_key(
     model: &Model,
     compiled: &Compiled,
 ) -> Result<ProvingKey<Cpu>, CliError> {
+    proving_key_with(backend, project, model, compiled, Residence::InMemory)
+}
+
+/// [`proving_key`] with the weights where they are said to be; a key that has just been made has them in memory.
+pub(crate) fn proving_key_with(
+    backend: &Cpu,
+    project: &Project,
+    model: &Model,
+    compiled: &Compiled,
+    weights: Residence,
+) -> Result<ProvingKey<Cpu>, CliError> {
     let dir = key_directory(project, model, compiled)?;
+    let load = || match weights {
+        Residence::InMemory => ProvingKey::load(backend, &dir),
+        Residence::InFile => ProvingKey::load_mapped(backend, &dir),
+    };
     if dir.join("verifying.key").exists()
-        && let Ok(key) = ProvingKey::load(backend, &dir)
+        && let Ok(key) = load()
         && key.loaded.digest == format::digest(&compiled.circuit)
     {
         return Ok(key);

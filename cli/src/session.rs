@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use mlc_runtime::backend::cpu::Cpu;
+use mlc_runtime::calibrate::Agreement;
 use mlc_runtime::prove::{Chain, Proved, prove, prove_link, prove_resumable};
 use mlc_runtime::setup::ProvingKey;
 use mlc_verifier::chain::{ChainFile, Link, joined};
@@ -12,11 +13,21 @@ use mlc_verifier::statement::Statement;
 use crate::error::CliError;
 use crate::input::Bound;
 use crate::model::Model;
-use crate::output::{agreement, outputs};
+use crate::output::{Output, agreement, outputs};
 use crate::pipeline::Compiled;
 use crate::progress::Progress;
 use crate::project::Manifest;
 use crate::report::{Report, peak_rss_bytes};
+
+/// How a proof is made.
+pub(crate) struct How<'a> {
+    /// The fastest of so many counts.
+    pub(crate) runs: usize,
+    /// Goes on from what this directory holds, and keeps there what it does.
+    pub(crate) checkpoint: Option<&'a Path>,
+    /// Whether the outputs are compared with those of the f32 model.
+    pub(crate) compare: bool,
+}
 
 /// A proved chain.
 pub(crate) struct ProvedChain {
@@ -54,7 +65,12 @@ impl Session<'_> {
     /// Executes, proves and verifies; the fastest of `runs` counts. What is reported as output comes from the verified
     /// statement. Gives the report and the bytes of the proof file.
     pub(crate) fn prove(&self, progress: &Progress, bound: &Bound, runs: usize) -> Result<(Report, Vec<u8>), CliError> {
-        let (report, proof, _) = self.prove_from(progress, bound, runs, None)?;
+        let how = How {
+            runs,
+            checkpoint: None,
+            compare: true,
+        };
+        let (report, proof, _) = self.prove_from(progress, bound, &how)?;
         Ok((report, proof))
     }
 
@@ -64,16 +80,15 @@ impl Session<'_> {
         &self,
         progress: &Progress,
         bound: &Bound,
-        runs: usize,
-        checkpoint: Option<&Path>,
+        how: &How<'_>,
     ) -> Result<(Report, Vec<u8>, Vec<&'static str>), CliError> {
         let mut resumed = Vec::new();
         let circuit = &self.key.loaded.circuit;
         let dims = bound.dims_of(circuit);
         let integers = bound.integers(&circuit.entries[self.compiled.entry])?;
         let mut best: Option<Proved> = None;
-        for _ in 0..runs.max(1) {
-            let (proved, _) = progress.stage("prove", || match checkpoint {
+        for _ in 0..how.runs.max(1) {
+            let (proved, _) = progress.stage("prove", || match how.checkpoint {
                 None => prove(&Cpu, self.key, self.compiled.entry, &dims, &integers),
                 Some(dir) => {
                     let proved = prove_resumable(&Cpu, self.key, self.compiled.entry, &dims, &integers, dir);
@@ -95,11 +110,10 @@ impl Session<'_> {
         let statement = &proved.file.statement;
         let entry = statement.entry as usize;
         let outputs = outputs(circuit, entry, &statement.dims, &statement.outputs, Some(self.manifest));
-        let (real, _) = progress.stage("compare with f32", || {
-            let inputs = bound.for_interpreter(&self.model.module, &self.model.entry);
-            mlc_ir::run(&self.model.module, &self.model.entry, &self.model.weights, &inputs)
-        });
-        let agreement = agreement(&outputs, &real.map_err(CliError::refused)?);
+        let agreement = match how.compare {
+            true => self.agreement(progress, bound, &outputs)?,
+            false => None,
+        };
         let proof = proved.file.encode();
         let report = Report {
             outputs,
@@ -116,6 +130,15 @@ impl Session<'_> {
             agreement,
         };
         Ok((report, proof, resumed))
+    }
+
+    /// How near outputs are to those of the f32 model.
+    fn agreement(&self, progress: &Progress, bound: &Bound, outputs: &[Output]) -> Result<Option<Agreement>, CliError> {
+        let (real, _) = progress.stage("compare with f32", || {
+            let inputs = bound.for_interpreter(&self.model.module, &self.model.entry);
+            mlc_ir::run(&self.model.module, &self.model.entry, &self.model.weights, &inputs)
+        });
+        Ok(agreement(outputs, &real.map_err(CliError::refused)?))
     }
 
     /// Proves `whole` as the links of a chain, the inputs of which are `parts`, and verifies the chain. What is reported comes
@@ -167,11 +190,7 @@ impl Session<'_> {
         let statement = joined(circuit, &statements)
             .ok_or_else(|| CliError::refused("the links of the chain do not make one sequence"))?;
         let outputs = outputs(circuit, entry, &statement.dims, &statement.outputs, Some(self.manifest));
-        let (real, _) = progress.stage("compare with f32", || {
-            let inputs = whole.for_interpreter(&self.model.module, &self.model.entry);
-            mlc_ir::run(&self.model.module, &self.model.entry, &self.model.weights, &inputs)
-        });
-        let agreement = agreement(&outputs, &real.map_err(CliError::refused)?);
+        let agreement = self.agreement(progress, whole, &outputs)?;
         let report = Report {
             outputs,
             compile_s: self.compile_s,

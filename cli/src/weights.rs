@@ -152,7 +152,11 @@ impl Weights {
                     let head = format!("{} {:?} {:?} {}", t.name, t.dtype, t.shape, t.bytes.len());
                     h.update((head.len() as u64).to_le_bytes());
                     h.update(head);
-                    h.update(t.bytes);
+                    // What has been hashed is not needed any more.
+                    for piece in t.bytes.chunks(PIECE) {
+                        h.update(piece);
+                        file.release();
+                    }
                 }
                 h.update(file.packing().map_or("", Packing::text));
                 Vec::new()
@@ -189,6 +193,9 @@ fn file_error(error: FileError) -> CliError {
         other => CliError::refused(other),
     }
 }
+
+/// Bytes of a file that are hashed at once.
+const PIECE: usize = 1 << 22;
 
 impl WeightSource for Weights {
     fn get(&self, name: &str) -> Result<TensorF32, RecipeError> {

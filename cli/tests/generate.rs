@@ -369,3 +369,50 @@ fn segments_of_several_chains_are_no_chain() {
     // A chain has no JSON form yet, and says so.
     mlc_in(root, &["export", "--proof", "one.proof"]).with(2).says("chain");
 }
+
+/// `last = true` gives the logits of the last position alone, which are those that all positions have there.
+#[test]
+fn logits_of_the_last_position_are_the_last_logits() {
+    for name in ["llama", "gpt2", "qwen2", "qwen3"] {
+        let dir = model(name);
+        let root = dir.path();
+        write_ids(root, "x.json", &[5, 30, 17, 2]);
+        let run = ["run", ".", "--input", "x.json", "--output-format", "json"];
+        let all = mlc_in(root, &run).with(0).json();
+        let last = mlc_in(root, &[&run[..], &["--set", "last=true"]].concat())
+            .with(0)
+            .json();
+        let rows = |report: &Value| report["output"]["logits"][0].as_array().cloned().unwrap_or_default();
+        assert_eq!((rows(&all).len(), rows(&last).len()), (4, 1), "{name}: {last}");
+        let values = |row: &Value| -> Vec<f64> {
+            let row = row.as_array().unwrap().iter();
+            row.map(|v| v.as_f64().unwrap()).collect()
+        };
+        // Precision is chosen for what is computed, so the integers may differ a little.
+        for (a, b) in values(&rows(&all)[3]).iter().zip(values(&rows(&last)[0])) {
+            assert!((a - b).abs() < 0.02, "{name}: {a} and {b}");
+        }
+        let prove = [
+            "prove",
+            ".",
+            "--input",
+            "x.json",
+            "--set",
+            "last=true",
+            "-o",
+            "last.proof",
+        ];
+        mlc_in(root, &prove).with(0);
+        let verify = [
+            "verify",
+            ".",
+            "--set",
+            "last=true",
+            "--proof",
+            "last.proof",
+            "--input",
+            "x.json",
+        ];
+        mlc_in(root, &verify).with(0);
+    }
+}

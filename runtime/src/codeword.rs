@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use mlc_verifier::commitment::TreeShape;
 use mlc_verifier::field::M31;
 use mlc_verifier::transcript::Hash;
@@ -45,7 +45,12 @@ pub(crate) struct CodewordFile {
     shape: TreeShape,
     /// The file, where it is to be removed with this value.
     temporary: Option<PathBuf>,
+    /// How often it has been read.
+    reads: AtomicU64,
 }
+
+/// A read makes a page and some of its neighbours resident: after so many they are dropped.
+const READS: u64 = 64;
 
 impl CodewordFile {
     /// Opens a file; `None` where it has another size or magic than the shape asks for.
@@ -60,6 +65,7 @@ impl CodewordFile {
             map,
             shape,
             temporary: None,
+            reads: AtomicU64::new(0),
         }))
     }
 
@@ -117,6 +123,7 @@ impl TreeStore for CodewordFile {
     fn append_column(&self, position: usize, out: &mut Vec<u8>) {
         let start = MAGIC.len() + position * self.shape.leaf_bytes();
         out.extend_from_slice(&self.map[start..start + self.shape.leaf_bytes()]);
+        self.count();
     }
 
     fn node(&self, layer: u32, index: usize) -> Hash {
@@ -124,7 +131,18 @@ impl TreeStore for CodewordFile {
         let start = MAGIC.len() + self.shape.domain() * self.shape.leaf_bytes() + 32 * (before + index);
         let mut hash = [0; 32];
         hash.copy_from_slice(&self.map[start..start + 32]);
+        self.count();
         hash
+    }
+}
+
+impl CodewordFile {
+    /// Counts a read; columns and paths lie all over the file, and no page of it is read twice to speak of.
+    fn count(&self) {
+        if self.reads.fetch_add(1, Ordering::Relaxed) % READS == READS - 1 {
+            // SAFETY: the map is of a file and read-only, so a dropped page has the same bytes when it is read again.
+            let _ = unsafe { self.map.unchecked_advise(UncheckedAdvice::DontNeed) };
+        }
     }
 }
 

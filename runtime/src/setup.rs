@@ -26,7 +26,7 @@ use crate::prover::commitment::{Committed, TreeStore, commit};
 use crate::prover::inference::CommittedWeights;
 use crate::prover::relations::weight_cells;
 use crate::prover::setup::{self, SetupProofError};
-use crate::weights::{IntWeights, WeightsError};
+use crate::weights::{IntWeights, MappedIntegers, WeightsError, weight_len};
 
 const WEIGHTS_MAGIC: &[u8; 8] = b"mlc-wgt1";
 /// Codewords of more cells are never in memory as a whole.
@@ -96,7 +96,7 @@ fn shape_of(circuit: &Circuit, params: &Parameters) -> Option<TreeShape> {
 
 fn cells_of<B: Backend>(backend: &B, circuit: &Circuit, integers: &IntWeights) -> B::Base {
     let lens: Vec<usize> = circuit.weights.iter().map(|w| w.row_len as usize).collect();
-    backend.base(weight_cells(&WeightLayout::new(circuit), &lens, integers.tensors()))
+    backend.base(weight_cells(&WeightLayout::new(circuit), &lens, integers))
 }
 
 /// Commits the weights of `circuit` and proves their bounds.
@@ -216,6 +216,16 @@ impl<B: Backend> ProvingKey<B> {
 
     /// Opens a key directory: checks the key, reads the integers, maps the codewords.
     pub fn load(backend: &B, dir: &Path) -> Result<Self, SetupError> {
+        Self::open(backend, dir, false)
+    }
+
+    /// [`Self::load`] that leaves the weights in their file: each is in memory while it is worked on, and the committed cells
+    /// are formed a tile at a time. A proof is the same to the byte, and takes longer.
+    pub fn load_mapped(backend: &B, dir: &Path) -> Result<Self, SetupError> {
+        Self::open(backend, dir, true)
+    }
+
+    fn open(backend: &B, dir: &Path, mapped: bool) -> Result<Self, SetupError> {
         let read = |name: &str| {
             let path = dir.join(name);
             fs::read(&path)
@@ -228,12 +238,22 @@ impl<B: Backend> ProvingKey<B> {
             error,
         })?;
         let loaded = key.load().map_err(|error| SetupError::Key { path, error })?;
-        let (path, bytes) = read("weights.bin")?;
-        let tensors = read_weights(&bytes, &loaded.circuit).ok_or(SetupError::Corrupted { path })?;
-        let integers = IntWeights::new(&loaded.circuit, tensors)?;
+        let integers = if mapped {
+            let path = dir.join("weights.bin");
+            let lens: Vec<usize> = loaded.circuit.weights.iter().map(weight_len).collect();
+            let found = MappedIntegers::open(&path, WEIGHTS_MAGIC, &lens).map_err(|error| SetupError::Io {
+                path: path.clone(),
+                error,
+            })?;
+            IntWeights::mapped(found.ok_or(SetupError::Corrupted { path })?)
+        } else {
+            let (path, bytes) = read("weights.bin")?;
+            let tensors = read_weights(&bytes, &loaded.circuit).ok_or(SetupError::Corrupted { path })?;
+            IntWeights::new(&loaded.circuit, tensors)?
+        };
         let (mut cells, mut tree) = (None, None);
         if let (Some(shape), Some(root)) = (shape_of(&loaded.circuit, &loaded.params), &loaded.weights_root) {
-            cells = Some(cells_of(backend, &loaded.circuit, &integers));
+            cells = (!mapped).then(|| cells_of(backend, &loaded.circuit, &integers));
             let path = dir.join("codeword.bin");
             let mapped = CodewordFile::open(&path, shape).map_err(|error| SetupError::Io {
                 path: path.clone(),
@@ -276,7 +296,7 @@ pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::R
 fn write_weights(w: &mut dyn Write, integers: &IntWeights) -> io::Result<()> {
     let mut hash = Blake2s256::new();
     w.write_all(WEIGHTS_MAGIC)?;
-    for t in integers.tensors() {
+    for t in integers.iter() {
         let bytes: Vec<u8> = t.iter().flat_map(|v| v.to_le_bytes()).collect();
         hash.update(&bytes);
         w.write_all(&bytes)?;

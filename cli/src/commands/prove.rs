@@ -10,10 +10,10 @@ use crate::error::CliError;
 use crate::files;
 use crate::input::Bound;
 use crate::model::Model;
-use crate::pipeline::{self, Compiled};
+use crate::pipeline::{self, Compiled, Residence};
 use crate::progress::Progress;
 use crate::project::Project;
-use crate::session::Session;
+use crate::session::{How, Session};
 use crate::ui::{Ui, bytes, pretty};
 
 /// Arguments of `mlc prove`.
@@ -36,6 +36,9 @@ pub(crate) struct Prove {
     /// Write the report here, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Take at most so much memory (`8GiB`, `500MB`): weights that do not fit stay in their file. The proof is the same
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    memory: Option<u64>,
     /// Keep what is done of a long proof in this directory, and go on from what a killed run left there
     #[arg(long, value_name = "DIR")]
     checkpoint: Option<PathBuf>,
@@ -55,9 +58,15 @@ impl Prove {
         // An input that does not fit is refused before the work of setup.
         bound.integers(&compiled.circuit.entries[compiled.entry])?;
         announce(ui, &project, &model, &compiled, &dims)?;
+        let weights = match self.memory {
+            None => Residence::InMemory,
+            Some(budget) => within(budget, &project, &model, &compiled, &dims)?,
+        };
 
         let backend = Cpu;
-        let (key, setup_s) = progress.stage("setup", || pipeline::proving_key(&backend, &project, &model, &compiled));
+        let (key, setup_s) = progress.stage("setup", || {
+            pipeline::proving_key_with(&backend, &project, &model, &compiled, weights)
+        });
         let key = key?;
         let session = Session {
             model: &model,
@@ -67,7 +76,13 @@ impl Prove {
             compile_s,
             setup_s,
         };
-        let (report, proof, resumed) = session.prove_from(&progress, &bound, 1, self.checkpoint.as_deref())?;
+        let how = How {
+            runs: 1,
+            checkpoint: self.checkpoint.as_deref(),
+            // The f32 model has all of its weights in memory.
+            compare: weights == Residence::InMemory,
+        };
+        let (report, proof, resumed) = session.prove_from(&progress, &bound, &how)?;
         drop(progress);
         if !resumed.is_empty() {
             ui.note(&format!("resumed with {} from the checkpoint", resumed.join(", ")));
@@ -117,6 +132,64 @@ pub(super) fn announce(
     Ok(())
 }
 
+/// Where weights are, that a proof takes at most `budget` bytes.
+fn within(
+    budget: u64,
+    project: &Project,
+    model: &Model,
+    compiled: &Compiled,
+    dims: &[u32],
+) -> Result<Residence, CliError> {
+    let cost = cost::predict(&compiled.circuit, compiled.entry, dims)?;
+    let dir = pipeline::key_directory(project, model, compiled)?;
+    if !dir.join("verifying.key").exists() && cost.setup_memory_bytes > budget {
+        return Err(CliError::refused(format!(
+            "there is no key of this model yet, and making it takes about {}: run `mlc setup` once where there is so much, then \
+             prove with `--memory {}` or more",
+            bytes(cost.setup_memory_bytes),
+            mebibytes(cost.mapped_bytes)
+        )));
+    }
+    if cost.memory_bytes <= budget {
+        Ok(Residence::InMemory)
+    } else if cost.mapped_bytes <= budget {
+        Ok(Residence::InFile)
+    } else {
+        Err(CliError::refused(format!(
+            "a proof at these dimensions does not fit into {}: the least that works is `--memory {}`",
+            bytes(budget),
+            mebibytes(cost.mapped_bytes)
+        )))
+    }
+}
+
+/// As an argument of `--memory`, rounded up.
+fn mebibytes(n: u64) -> String {
+    format!("{}MiB", n.div_ceil(1 << 20))
+}
+
+/// A number of bytes with its unit.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => 0,
+    };
+    let number = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(unit))
+        .filter(|&n| n > 0);
+    number.ok_or_else(|| format!("`{text}` is no size: give a number with B, kB, MB, GB, KiB, MiB or GiB"))
+}
+
 /// A proof is of one run.
 pub(super) fn one(mut runs: Vec<Bound>) -> Result<Bound, CliError> {
     match (runs.len(), runs.pop()) {
@@ -125,5 +198,27 @@ pub(super) fn one(mut runs: Vec<Bound>) -> Result<Bound, CliError> {
             "`{}` holds a batch that takes {n} runs; a proof is of one: give fewer at once, or raise the dimension's `max`",
             last.map(|b| b.file).unwrap_or_default()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, n) in [
+            ("8GiB", 8 << 30),
+            ("500MB", 500_000_000),
+            ("64 MiB", 64 << 20),
+            ("12", 12),
+            ("3kB", 3000),
+        ] {
+            assert_eq!(size(text), Ok(n), "{text}");
+        }
+        for text in ["", "GiB", "0MiB", "8Gb", "-1MB", "99999999999GiB", "1.5GiB"] {
+            assert!(size(text).unwrap_err().contains("no size"), "{text}");
+        }
+        assert_eq!(mebibytes((5 << 20) + 1), "6MiB");
     }
 }

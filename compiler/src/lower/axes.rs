@@ -132,6 +132,22 @@ impl Read {
             .any(|(m, len)| matches!(m, Map::Affine(a) if a.is_axis(ax)) && len == axes.len(ax))
     }
 
+    /// Replaces `ax` by `dims[dim] + offset`, plus `new` if there is one; `None` where it is not a coordinate by itself.
+    pub(crate) fn count_from(&mut self, ax: Ax, dim: u16, offset: i64, new: Option<Ax>) -> Option<()> {
+        if self.gates.iter().any(|g| g.0 == ax) {
+            return None;
+        }
+        let map = self.maps.iter_mut().find(|m| m.uses(ax))?;
+        let Map::Affine(affine) = map else { return None };
+        if affine.parts != [(ax, 1)] {
+            return None;
+        }
+        let parts = new.into_iter().map(|new| (new, 1)).collect();
+        let offset = affine.offset.checked_add(offset)?;
+        *map = Map::From(dim, Affine { offset, parts });
+        Some(())
+    }
+
     /// Replaces `ax`; `None` where no separable read does that. `in_range`: the new coordinate stays within the axis.
     pub(crate) fn substitute(&mut self, ax: Ax, by: &Affine, in_range: bool, axes: &Axes) -> Option<()> {
         if !in_range && !self.is_exact(ax, axes) {

@@ -220,12 +220,18 @@ impl EntryLowering<'_> {
                 view::broadcast(x, &to, &mut self.b.axes).ok_or_else(no_form)?
             }
             Op::Slice { axis, start, step, .. } => {
-                let position = |d: &mlc_ir::Dim| d.as_const().and_then(|v| u32::try_from(v).ok());
-                let start = position(start).ok_or_else(|| place.fail("a slice at a run-time position"))?;
                 let len = self.len(&shape.0[*axis], place)?;
                 let step = u32::try_from(*step).map_err(|_| no_form())?;
                 let x = self.lin(operand(0), place)?;
                 let x = x.renewed(&mut self.b.axes).ok_or_else(no_form)?;
+                if let Some((dim, offset)) = self.counted_from(start).filter(|_| step == 1) {
+                    let sliced = view::slice_from(x, *axis, dim, offset, &len, &mut self.b.axes);
+                    return sliced.map(Val::Lin).ok_or_else(no_form);
+                }
+                let position = |d: &mlc_ir::Dim| d.as_const().and_then(|v| u32::try_from(v).ok());
+                let start = position(start).ok_or_else(|| {
+                    place.fail("a slice that starts at other than a constant and one run-time dimension")
+                })?;
                 view::slice(x, *axis, start, &len, step, &mut self.b.axes).ok_or_else(no_form)?
             }
             Op::Pad { lo, value, .. } => {
@@ -251,6 +257,15 @@ impl EntryLowering<'_> {
             }
         };
         Ok(Val::Lin(lin))
+    }
+
+    /// A run-time dimension and what is added to it.
+    fn counted_from(&self, d: &mlc_ir::Dim) -> Option<(u16, i64)> {
+        let [(name, 1)] = d.terms().collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let dim = u16::try_from(self.module.dims.get_index_of(name)?).ok()?;
+        Some((dim, d.constant()))
     }
 
     /// Rows of a weight at indices.

@@ -112,6 +112,32 @@ pub(crate) fn slice(mut x: Lin, dim: usize, start: u32, len: &Len, step: u32, ax
     Some(x)
 }
 
+/// `len` positions of dimension `dim` from `dims[from] + offset`, all of them inside: `None` where the dimension is several
+/// axes, or read other than one index after another.
+pub(crate) fn slice_from(mut x: Lin, dim: usize, from: u16, offset: i64, len: &Len, axes: &mut Axes) -> Option<Lin> {
+    let [ax] = x.dims[dim][..] else { return None };
+    let new = (!is_one(len)).then(|| axes.fresh(len.clone()));
+    for term in &mut x.terms {
+        match term {
+            Term::Read { read, .. } => read.count_from(ax, from, offset, new)?,
+            Term::Product { a, b, .. } => {
+                for factor in [a, b] {
+                    match factor {
+                        Factor::Reads(reads) => reads
+                            .iter_mut()
+                            .filter(|r| r.uses(ax))
+                            .try_for_each(|r| r.count_from(ax, from, offset, new))?,
+                        other if other.uses(ax) => return None,
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    x.dims[dim] = new.into_iter().collect();
+    Some(x)
+}
+
 /// Dimension `dim` moved to position `before` of an axis of length `total`, zero elsewhere.
 pub(crate) fn place(mut x: Lin, dim: usize, before: u32, total: &Len, axes: &mut Axes) -> Option<Lin> {
     let (ax, inner) = outermost(&x, dim, axes)?;

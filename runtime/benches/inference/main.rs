@@ -40,7 +40,7 @@ fn main() {
             continue;
         }
         let case = case();
-        let weights: usize = case.weights.tensors().iter().map(Vec::len).sum();
+        let weights: usize = case.weights.iter().map(<[i16]>::len).sum();
         let start = Instant::now();
         let key = setup(&Cpu, &case.circuit, case.weights.clone(), Parameters::default()).expect("setup");
         let setup_s = start.elapsed().as_secs_f64();

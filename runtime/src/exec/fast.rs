@@ -384,7 +384,7 @@ impl Fast {
             Operand::Weight { weight, outer: axes } => {
                 let w = &state.instance.circuit.weights[*weight as usize];
                 let at = weight_rows(state, w, axes, iters, outer);
-                Ready::Weight(&state.weights.tensors()[*weight as usize], w, at)
+                Ready::Weight(state.weights.tensor(*weight as usize), w, at)
             }
         })
     }
@@ -463,7 +463,7 @@ impl Fast {
                     let others: Vec<usize> = all.iter().copied().filter(|&a| a != row).collect();
                     let lens: Vec<usize> = iters.iter().map(|i| i.len).collect();
                     let strides = row_major(&lens);
-                    let values = &state.weights.tensors()[*weight as usize];
+                    let values = state.weights.tensor(*weight as usize);
                     let to = positions(&lens, &strides, &others);
                     for (to, from) in to.into_iter().zip(weight_rows(state, w, outer, iters, &others)) {
                         let from = &values[from + iters[row].start..][..lens[row]];

@@ -22,7 +22,7 @@ mod walk;
 mod tests;
 
 pub use error::ExecError;
-use mlc_circuit::{CellTree, Circuit, InputKind, Instance, Left, Len, SiteRef, Step};
+use mlc_circuit::{CellTree, Circuit, InputKind, Instance, Left, Len, Operand, SiteRef, Step};
 
 use crate::schedule::journal::Kept;
 use crate::weights::IntWeights;
@@ -200,6 +200,13 @@ fn one(state: &mut State, step: &Step, repeat: Option<(usize, u32)>, by: &mut im
             let e = &state.instance.entry.equations[q];
             check_repeat(&e.name, repeat, || state.instance.out(e))?;
             let right = by.right(state, q, slice)?;
+            for p in &e.products {
+                for o in [&p.a, &p.b] {
+                    if let Operand::Weight { weight, .. } = o {
+                        state.weights.release(usize::from(*weight));
+                    }
+                }
+            }
             state.write(q, slice, right)?;
             if let Left::Cells(cells) = &e.left {
                 for &(_, s) in cells {

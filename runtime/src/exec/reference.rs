@@ -87,7 +87,7 @@ fn operand(state: &State, p: &Product, o: &Operand, x: &[usize], group: &[usize]
                 Some(&last) if group.is_empty() => x[last as usize],
                 _ => x[rank..].iter().zip(group).fold(0, |k, (&i, &len)| k * len + i),
             };
-            state.weights.tensors()[*weight as usize][column * w.row_len as usize + k].into()
+            state.weights.tensor(*weight as usize)[column * w.row_len as usize + k].into()
         }
     }
 }

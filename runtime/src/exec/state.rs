@@ -143,14 +143,14 @@ impl<'a> State<'a> {
 
     fn check_weights(&self) -> Result<(), ExecError> {
         let expected = &self.instance.circuit.weights;
-        let given = self.weights.tensors();
+        let given = self.weights;
         if expected.len() != given.len() {
             return Err(ExecError::WeightCount {
                 expected: expected.len(),
                 given: given.len(),
             });
         }
-        for (w, values) in expected.iter().zip(given) {
+        for (w, values) in expected.iter().zip(given.iter()) {
             let len = w.outer.iter().map(|&n| n as usize).product::<usize>() * w.row_len as usize;
             if values.len() != len {
                 return Err(ExecError::WeightLen {

@@ -1,8 +1,8 @@
 //! The proof of an inference, proving side. Mirrors `mlc_verifier::inference` move by move.
 
 use mlc_circuit::{
-    CellTree, CellVector, ChannelKind, Equation, InputKind, Instance, Left, Operand as Factor, SiteRef, SiteShape,
-    Source, bits_for,
+    CellTree, CellVector, ChannelKind, Equation, InputKind, Instance, Left, Operand as Factor, Product, SiteRef,
+    SiteShape, Source, bits_for,
 };
 use mlc_verifier::commitment::{Claim, EqPoint, TreeShape};
 use mlc_verifier::field::{M31, QM31, eq_table, m31, pow2, powers};
@@ -20,7 +20,7 @@ use super::cells;
 use super::channel::{ProverChannel, Tamper};
 use super::commitment::{self, OpenTree, TreeStore};
 use super::lookups::{Keys, LookupEnd, Lookups, leaf_keys};
-use super::relations::{Sources, factor};
+use super::relations::{Sources, factor, fold_weights};
 use super::sumcheck::{self, Axis, Grind, Rounds, Summand};
 use super::tensor::{Order, Weights};
 use super::vector::CommittedVector;
@@ -67,7 +67,8 @@ pub mod label {
 pub struct CommittedWeights<'a, B: Backend> {
     /// The integers.
     pub integers: &'a IntWeights,
-    /// The committed cells, column-major; absent for a circuit without weights.
+    /// The committed cells, column-major; absent for a circuit without weights, and where they are formed from the integers a
+    /// tile at a time.
     pub cells: Option<&'a B::Base>,
     /// Their tree.
     pub tree: Option<&'a dyn TreeStore>,
@@ -240,7 +241,11 @@ impl<B: Backend> Sources for Run<'_, '_, B> {
     }
 
     fn weight(&self, weight: u16) -> &[i16] {
-        &self.weights.integers.tensors()[weight as usize]
+        self.weights.integers.tensor(weight as usize)
+    }
+
+    fn weights(&self) -> &IntWeights {
+        self.weights.integers
     }
 }
 
@@ -388,7 +393,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
             .zip(&functionals)
             .map(|((m, v), f)| v.open(backend, &m.point, f, m.value))
             .collect();
-        if let (Some(tree), Some(cells)) = (self.weights.tree, self.weights.cells) {
+        if let Some(tree) = self.weights.tree {
             let coeffs = eq_table(row_point, tree.shape().rows);
             let claims = weight_claims
                 .iter()
@@ -400,7 +405,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
             let _span = tracing::info_span!("fold weights").entered();
             let folded = channel.stage_by(
                 "folded weights",
-                |_| backend.fold_rows(cells, &coeffs),
+                |_| self.fold_weights(&coeffs),
                 |folded, out| backend.host_ext(folded).write(out),
                 |kept: Vec<QM31>| backend.ext(kept),
             );
@@ -422,6 +427,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         let grind = &schedule.grinding;
         let factors_span = tracing::info_span!("factors").entered();
         let mut summands = Vec::new();
+        let mut weights = equations.iter().flat_map(|e| &e.products).map(weight_of).peekable();
         for (e, &b) in equations.iter().zip(betas) {
             let rho = &rho_all[..output_bits(instance, e)];
             let points = split_point(rho, &instance.out(e))
@@ -429,6 +435,10 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
                 .map(<[QM31]>::to_vec)
                 .collect::<Vec<_>>();
             for p in &e.products {
+                weights.next();
+                if let Some(Some(next)) = weights.peek() {
+                    self.weights.integers.prefetch(*next);
+                }
                 let shape = ProductShape::new(instance, e, p);
                 let upload = |v: Vec<QM31>| Operand::ext(backend.ext(v));
                 let a = factor(backend, instance, e, p, Side::A, rho, self).map(upload);
@@ -483,6 +493,24 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
             )
         };
         (proved.point, proved.finals)
+    }
+
+    /// The committed weights folded over their rows.
+    fn fold_weights(&self, coeffs: &[QM31]) -> B::Ext {
+        if let Some(cells) = self.weights.cells {
+            return self.backend.fold_rows(cells, coeffs);
+        }
+        let lens: Vec<usize> = (self.instance.circuit.weights.iter())
+            .map(|w| w.row_len as usize)
+            .collect();
+        let integers = self.weights.integers;
+        self.backend.ext(fold_weights(
+            self.backend,
+            &self.schedule.weights,
+            &lens,
+            integers,
+            coeffs,
+        ))
     }
 
     /// The value of a read claim.
@@ -597,6 +625,14 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
             }
         }
     }
+}
+
+/// The weight of a product, if it has one.
+fn weight_of(p: &Product) -> Option<usize> {
+    [&p.a, &p.b].into_iter().find_map(|o| match o {
+        Factor::Weight { weight, .. } => Some(usize::from(*weight)),
+        Factor::One | Factor::Reads(_) => None,
+    })
 }
 
 /// A committed vector's opening: its point, and its value there.

@@ -11,7 +11,8 @@ use mlc_verifier::relations::{ProductShape, Side, used_axes};
 use num_traits::Zero;
 use rayon::prelude::*;
 
-use crate::backend::{IntegerOps, VectorOps};
+use crate::backend::{Backend, IntegerOps, VectorOps};
+use crate::weights::IntWeights;
 
 /// A dense tensor of extension elements with labelled axes.
 struct Labelled {
@@ -182,6 +183,8 @@ pub trait Sources {
     fn values(&self, source: mlc_circuit::Source) -> (&[M31], &[usize]);
     /// Integers of a weight, row-major over `outer ++ [contraction]`.
     fn weight(&self, weight: u16) -> &[i16];
+    /// The weights, of which a part that has been read may be released.
+    fn weights(&self) -> &IntWeights;
 }
 
 /// The vector of one factor over (shared axes, flattened contraction), the other output axes bound to ρ; `None` for
@@ -313,8 +316,18 @@ fn weight_factor<B: IntegerOps>(
         rows[block].push((r, e));
     }
     let mut acc = Vec::with_capacity(blocks * row);
+    let weights = sources.weights();
+    let most = weights.tile(row);
     for rows in &rows {
-        acc.extend(backend.fold_integers(values, row, rows));
+        let mut tiles = rows.chunks(most.min(rows.len().max(1)));
+        let mut folded = backend.fold_integers(values, row, tiles.next().unwrap_or_default());
+        weights.release(weight.into());
+        for tile in tiles {
+            let part = backend.fold_integers(values, row, tile);
+            folded.iter_mut().zip(part).for_each(|(sum, v)| *sum += v);
+            weights.release(weight.into());
+        }
+        acc.extend(folded);
     }
     // Shared axes that the weight does not use repeat it.
     let unused: Vec<usize> = (0..shared_lens.len())
@@ -334,22 +347,66 @@ fn weight_factor<B: IntegerOps>(
 }
 
 /// The committed cells of the weights, column-major: `cells[column · rows + row]`.
-pub fn weight_cells(layout: &WeightLayout, row_lens: &[usize], weights: &[Vec<i16>]) -> Vec<M31> {
+pub fn weight_cells(layout: &WeightLayout, row_lens: &[usize], weights: &IntWeights) -> Vec<M31> {
     let rows = 1usize << layout.row_bits;
     let mut cells = vec![M31::zero(); layout.used_columns * rows];
-    for (w, (&row_len, values)) in row_lens.iter().zip(weights).enumerate() {
-        let high = row_len.div_ceil(rows);
+    for (w, (&row_len, values)) in row_lens.iter().zip(weights.iter()).enumerate() {
         let positions = layout.column_positions(w);
-        for (outer, w_row) in values.chunks_exact(row_len).enumerate() {
-            for (h, part) in w_row.chunks(rows).enumerate() {
-                let at = positions[outer * high + h] * rows;
-                for (c, &v) in cells[at..].iter_mut().zip(part) {
-                    *c = m31(v.into());
-                }
-            }
+        for (&position, part) in positions.iter().zip(columns(values, row_len, rows)) {
+            let at = position * rows;
+            fill(&mut cells[at..at + rows], part);
         }
     }
     cells
+}
+
+/// The parts of a weight that are columns of the committed matrix, in the order of their positions; the last part of a
+/// contraction axis may be shorter.
+fn columns(values: &[i16], row_len: usize, rows: usize) -> impl Iterator<Item = &[i16]> {
+    values.chunks_exact(row_len).flat_map(move |w_row| w_row.chunks(rows))
+}
+
+fn fill(column: &mut [M31], part: &[i16]) {
+    for (c, &v) in column.iter_mut().zip(part) {
+        *c = m31(v.into());
+    }
+}
+
+/// Cells that are laid out at once where the committed matrix is not in memory: 4 MiB.
+const TILE_CELLS: usize = 1 << 20;
+
+/// `Σ_row coeffs[row] · cells[column · rows + row]` of [`weight_cells`], a tile at a time: the matrix is never in memory. A
+/// weight is read while the one before it is folded, and released behind it.
+pub fn fold_weights<B: Backend>(
+    backend: &B,
+    layout: &WeightLayout,
+    row_lens: &[usize],
+    weights: &IntWeights,
+    coeffs: &[QM31],
+) -> Vec<QM31> {
+    let rows = 1usize << layout.row_bits;
+    let mut out = vec![QM31::zero(); layout.used_columns];
+    let mut tile = vec![M31::zero(); TILE_CELLS.max(rows)];
+    for (w, (&row_len, values)) in row_lens.iter().zip(weights.iter()).enumerate() {
+        if w + 1 < weights.len() {
+            weights.prefetch(w + 1);
+        }
+        let positions = layout.column_positions(w);
+        let mut parts = columns(values, row_len, rows);
+        for positions in positions.chunks(tile.len() / rows) {
+            let used = positions.len() * rows;
+            tile[..used].fill(M31::zero());
+            for (column, part) in tile[..used].chunks_exact_mut(rows).zip(&mut parts) {
+                fill(column, part);
+            }
+            let folded = backend.host_ext(&backend.fold_rows(&backend.base(tile[..used].to_vec()), coeffs));
+            for (&position, &value) in positions.iter().zip(&folded) {
+                out[position] = value;
+            }
+            weights.release(w);
+        }
+    }
+    out
 }
 
 #[cfg(test)]

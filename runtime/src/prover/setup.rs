@@ -96,7 +96,9 @@ fn run<B: Backend>(
         let Sum::Column { weight } = *what else { continue };
         let row = circuit.weights[weight].row_len as usize;
         let sum = |row: &[i16]| row.iter().map(|v| u64::from(v.unsigned_abs())).sum::<u64>();
-        let sums: Vec<M31> = weights.integers.tensors()[weight]
+        let sums: Vec<M31> = weights
+            .integers
+            .tensor(weight)
             .chunks_exact(row)
             .map(|r| m31(sum(r) as i64))
             .collect();

@@ -67,7 +67,7 @@ mod tests {
 
     fn accepted(case: &Case) {
         mlc_circuit::check::check(&case.circuit).unwrap();
-        IntWeights::new(&case.circuit, case.weights.tensors().to_vec()).unwrap();
+        IntWeights::new(&case.circuit, case.weights.to_vec()).unwrap();
         let instance = case.circuit.instantiate(0, &case.dims).unwrap();
         crate::exec::execute_reference(&instance, &case.weights, &case.inputs, &[]).unwrap();
     }

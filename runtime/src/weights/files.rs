@@ -8,7 +8,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use mlc_ir::{RecipeError, TensorF32, WeightSource};
 use safetensors::{Dtype, SafeTensors};
 
@@ -148,6 +148,16 @@ pub struct TensorFiles {
 }
 
 impl TensorFiles {
+    /// Drops what is resident of the files: it is read again when it is asked for.
+    pub fn release(&self) {
+        for (_, bytes) in &self.files {
+            if let Bytes::Mapped(map) = bytes {
+                // SAFETY: the map is of a file and read-only, so a dropped page has the same bytes when it is read again.
+                let _ = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
+            }
+        }
+    }
+
     /// Maps files. They must not be changed while they are in use.
     pub fn open<P: AsRef<Path>>(paths: &[P]) -> Result<Self, FileError> {
         let mut out = Self::default();

@@ -3,11 +3,32 @@
 use mlc_circuit::{Circuit, Weight};
 use rayon::prelude::*;
 
-/// One tensor per weight of a circuit, row-major over `outer.., row_len`, within the circuit's bounds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use super::mapped::MappedIntegers;
+
+/// One tensor per weight of a circuit, row-major over `outer.., row_len`, within the circuit's bounds: in memory, or in a
+/// file that is mapped and of which only the tensors at work are resident ([`IntWeights::prefetch`],
+/// [`IntWeights::release`]).
+#[derive(Debug, Clone)]
 pub struct IntWeights {
-    tensors: Vec<Vec<i16>>,
+    tensors: Tensors,
 }
+
+/// Integers of a mapped file that are worked on at once: 4 MiB.
+const TILE: usize = 1 << 21;
+
+#[derive(Debug, Clone)]
+enum Tensors {
+    Owned(Vec<Vec<i16>>),
+    Mapped(MappedIntegers),
+}
+
+impl PartialEq for IntWeights {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for IntWeights {}
 
 /// Why integers are not the weights of a circuit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,17 +131,74 @@ impl IntWeights {
         for (w, values) in circuit.weights.iter().zip(&tensors) {
             check(w, values)?;
         }
-        Ok(Self { tensors })
+        Ok(Self::unchecked(tensors))
     }
 
     /// Weights that are not checked, for provers that lie.
     pub fn unchecked(tensors: Vec<Vec<i16>>) -> Self {
-        Self { tensors }
+        Self {
+            tensors: Tensors::Owned(tensors),
+        }
     }
 
-    /// One row-major tensor per weight of the circuit.
-    pub fn tensors(&self) -> &[Vec<i16>] {
-        &self.tensors
+    /// Weights in a mapped file, which holds what was checked when it was written.
+    pub fn mapped(integers: MappedIntegers) -> Self {
+        Self {
+            tensors: Tensors::Mapped(integers),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match &self.tensors {
+            Tensors::Owned(t) => t.len(),
+            Tensors::Mapped(m) => m.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The row-major tensor of one weight of the circuit.
+    pub fn tensor(&self, weight: usize) -> &[i16] {
+        match &self.tensors {
+            Tensors::Owned(t) => &t[weight],
+            Tensors::Mapped(m) => m.tensor(weight),
+        }
+    }
+
+    /// All tensors, in the circuit's order.
+    pub fn iter(&self) -> impl Iterator<Item = &[i16]> {
+        (0..self.len()).map(|w| self.tensor(w))
+    }
+
+    /// A copy of all tensors.
+    pub fn to_vec(&self) -> Vec<Vec<i16>> {
+        self.iter().map(<[i16]>::to_vec).collect()
+    }
+
+    /// How many rows of `row` integers to work on before they are released: all of them, where they are in memory anyway.
+    pub fn tile(&self, row: usize) -> usize {
+        match &self.tensors {
+            Tensors::Owned(_) => usize::MAX,
+            Tensors::Mapped(_) => (TILE / row.max(1)).max(1),
+        }
+    }
+
+    /// Says that a tensor is needed soon: of a file, it is read while others are worked on.
+    pub fn prefetch(&self, weight: usize) {
+        if let Tensors::Mapped(m) = &self.tensors {
+            m.prefetch(weight);
+        }
+    }
+
+    /// Says that a tensor is not needed for a while: of a file, it takes no memory until it is read again.
+    pub fn release(&self, weight: usize) {
+        if let Tensors::Mapped(m) = &self.tensors {
+            m.release(weight);
+        }
     }
 }
 

@@ -4,9 +4,12 @@
 mod files;
 mod int;
 mod int4;
+mod mapped;
 mod plan;
 
 pub use files::{FileError, Stored, TensorError, TensorFiles};
+pub(crate) use int::weight_len;
 pub use int::{IntWeights, WeightsError};
 pub use int4::{Packing, PackingError, QUANTIZATION};
+pub use mapped::MappedIntegers;
 pub use plan::{QuantiseError, WeightPlan, bindings, quantise};

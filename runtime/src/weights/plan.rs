@@ -193,7 +193,7 @@ mod tests {
     fn integers_are_rounded_half_to_even_and_stacked() {
         let (circuit, plans, source) = setup();
         let weights = quantise(&circuit, &plans, &source).unwrap();
-        assert_eq!(weights.tensors(), [[2, -2, 4, 0, 6, 2, 127, 3, 0, 0, 1, -2]]);
+        assert_eq!(weights.to_vec(), [[2, -2, 4, 0, 6, 2, 127, 3, 0, 0, 1, -2]]);
     }
 
     #[test]

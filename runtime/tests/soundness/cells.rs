@@ -201,7 +201,7 @@ fn other_weights_than_the_committed_are_refused() {
         row!(
             "one weight changed",
             |l| {
-                let mut tensors = l.weights.tensors().to_vec();
+                let mut tensors = l.weights.to_vec();
                 tensors[0][3] ^= 1;
                 l.weights = IntWeights::unchecked(tensors);
                 l.execute();
@@ -212,7 +212,7 @@ fn other_weights_than_the_committed_are_refused() {
             "the weights of two blocks swapped",
             |l| {
                 let up = l.circuit.weights.iter().position(|w| w.name == "up").unwrap();
-                let mut tensors = l.weights.tensors().to_vec();
+                let mut tensors = l.weights.to_vec();
                 swap(&mut tensors[up], 3);
                 l.weights = IntWeights::unchecked(tensors);
                 l.execute();
@@ -222,7 +222,7 @@ fn other_weights_than_the_committed_are_refused() {
         row!(
             "other weights, against the committed columns",
             |l| {
-                let mut tensors = l.weights.tensors().to_vec();
+                let mut tensors = l.weights.to_vec();
                 tensors[0][3] ^= 1;
                 l.weights = IntWeights::unchecked(tensors);
                 l.cells = cells_of(&l.circuit, &l.weights);
@@ -233,7 +233,7 @@ fn other_weights_than_the_committed_are_refused() {
         row!(
             "other weights, opened instead of the committed ones",
             |l| {
-                let mut tensors = l.weights.tensors().to_vec();
+                let mut tensors = l.weights.to_vec();
                 tensors[0][3] ^= 1;
                 l.weights = IntWeights::unchecked(tensors);
                 l.cells = cells_of(&l.circuit, &l.weights);

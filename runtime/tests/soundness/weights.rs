@@ -49,7 +49,7 @@ impl Owner {
 
     /// With one weight replaced, declared as is, committed or not.
     fn with(mut self, weight: usize, at: usize, value: i16, committed: bool) -> Self {
-        let mut tensors = self.weights.tensors().to_vec();
+        let mut tensors = self.weights.to_vec();
         tensors[weight][at] = value;
         self.weights = IntWeights::unchecked(tensors);
         if committed {
@@ -263,7 +263,9 @@ fn column_sums_are_proved_and_bounded() {
     let case = linear_relu(3, 20, 17, 10);
     let bound = case.circuit.weights[0].column_sum;
     let sum = |row: &[i16]| row.iter().map(|v| u64::from(v.unsigned_abs())).sum::<u64>();
-    let largest = case.weights.tensors()[0]
+    let largest = case
+        .weights
+        .tensor(0)
         .chunks_exact(20)
         .position(|r| sum(r) == bound)
         .unwrap();
@@ -301,7 +303,7 @@ fn padding_of_weights_is_zero() {
     let mut longer = case.circuit.clone();
     longer.weights[0].row_len = padded as u32;
     assert_eq!(WeightLayout::new(&longer).columns, layout.columns);
-    let mut tensors = case.weights.tensors().to_vec();
+    let mut tensors = case.weights.to_vec();
     let rows = tensors[0].chunks_exact(20);
     tensors[0] = rows
         .flat_map(|r| r.iter().copied().chain(std::iter::repeat_n(1, padded - 20)))

@@ -141,7 +141,7 @@ pub(crate) struct World {
 /// The committed cells of weights.
 pub(crate) fn cells_of(circuit: &Circuit, weights: &IntWeights) -> Vec<M31> {
     let lens: Vec<usize> = circuit.weights.iter().map(|w| w.row_len as usize).collect();
-    weight_cells(&WeightLayout::new(circuit), &lens, weights.tensors())
+    weight_cells(&WeightLayout::new(circuit), &lens, weights)
 }
 
 /// The tree of committed cells.

@@ -12,7 +12,7 @@
 //! which is `c / sqrt(mean(c²) + eps)` whatever the error of `r₁`, since `S₂ = r₁² · (Σ c² + d · eps)`. It costs one more
 //! lookup per element. Rounding of `ĉ` cannot be seen in the result unless `r₁` is so far off that `y₁` saturates.
 
-use mlc_ir::{Einsum, Formula, Node, Op, ValueId};
+use mlc_ir::{Einsum, Formula, INT_LIMIT, Node, Op, ValueId};
 
 use super::super::PassError;
 use super::table::Target;
@@ -77,7 +77,7 @@ impl Quantiser<'_, '_> {
         let (to, bits) = if again {
             (self.size_of_rows(of, result, place)?, ROOT_BITS)
         } else {
-            (self.target(result), ONE_PASS_BITS)
+            (self.with_room(self.target(result), of, place)?, ONE_PASS_BITS)
         };
         let (squares, measured) = (self.value(sum, place)?, self.measured(sum));
         let name = &place.layer;
@@ -92,6 +92,20 @@ impl Quantiser<'_, '_> {
         };
         self.inverse_roots.insert(result, root);
         Ok(value)
+    }
+
+    /// A target as coarse as its product with the value `of` needs.
+    fn with_room(&mut self, mut to: Target, of: ValueId, place: &Place) -> Result<Target, PassError> {
+        let factor = self.value(of, place)?;
+        let bound = self.int(factor, place)?.max_abs().max(1);
+        while to.hi > 1 && to.hi.saturating_mul(bound) > precision::PRODUCT_LIMIT as i64 {
+            to = Target {
+                scale: 2.0 * to.scale,
+                lo: to.lo / 2,
+                hi: to.hi / 2,
+            };
+        }
+        Ok(to)
     }
 
     /// The target of a first inverse root: as fine as its product with the value `of` leaves room for.
@@ -128,9 +142,20 @@ impl Quantiser<'_, '_> {
         self.accumulators.insert(product);
 
         let range = self.ranges.get(&result).map_or(1.0, |r| r.lo.abs().max(r.hi.abs()));
-        let greatest = precision::square_limit(root.width);
+        let one = root.width as f64;
+        // eps in units of the first inverse root.
+        let share = Formula::x() * Formula::x() * (root.eps * one);
+        let first = self.int(root.value, place)?;
+        let most = share.eval(first.hi as f64 * first.scale);
+        // The sum of squares leaves room for eps.
+        let scale = |greatest: i64| power_above(range.max(1.0) * FIRST_PASS_SLACK / greatest as f64);
+        let limit = (INT_LIMIT / 2 - 1) as f64;
+        let mut greatest = precision::square_limit(root.width);
+        while greatest > 1 && one * (greatest as f64).powi(2) + libm::ceil(most / scale(greatest).powi(2)) > limit {
+            greatest -= 1 + greatest / 128;
+        }
         let near = Target {
-            scale: power_above(range.max(1.0) * FIRST_PASS_SLACK / greatest as f64),
+            scale: scale(greatest),
             lo: -greatest,
             hi: greatest,
         };
@@ -149,12 +174,6 @@ impl Quantiser<'_, '_> {
             .push(Op::Contract(root.rows.clone()), &[near, near])?;
         self.accumulators.insert(squares);
         let int = self.int(squares, place)?;
-        let one = root.width as f64;
-
-        // eps in units of the first inverse root.
-        let share = Formula::x() * Formula::x() * (root.eps * one);
-        let first = self.int(root.value, place)?;
-        let most = share.eval(first.hi as f64 * first.scale);
         let mut sum = squares;
         if most >= int.scale / 2.0 {
             let to = Target {

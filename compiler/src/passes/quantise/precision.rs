@@ -88,6 +88,10 @@ pub(super) struct Product {
     pub(super) summed: [Vec<usize>; 2],
     /// Number of products in a sum.
     pub(super) count: u64,
+    /// The value that it gives.
+    result: ValueId,
+    /// What no sum may pass.
+    pub(super) limit: f64,
 }
 
 /// Greatest magnitude of a sum of products: what a requantisation takes, with room for a bias.
@@ -221,7 +225,12 @@ impl<'a> Precision<'a> {
                     }
                 }
                 Op::Rope(_) => self.wants(node.operands[0], self.plan.config.activation_bits + 2),
-                Op::Softmax => self.wants(result, SHARE_BITS),
+                Op::Softmax => {
+                    self.wants(result, SHARE_BITS);
+                    if let [scores, mask] = node.operands[..] {
+                        self.masked_scores(scores, mask);
+                    }
+                }
                 Op::Repeat(repeat) => {
                     for i in 0..repeat.carried {
                         let (count, added) = match residual::increments(&repeat.body, i) {
@@ -246,7 +255,31 @@ impl<'a> Precision<'a> {
             operands: [node.operands[0], node.operands[1]],
             count: lens.fold(1u64, u64::saturating_mul),
             summed,
+            result: node.results[0],
+            limit: PRODUCT_LIMIT,
         });
+    }
+
+    /// Scores of a masked softmax leave room for what masks add to an index: two bits for one mask, three for more.
+    fn masked_scores(&mut self, scores: ValueId, mask: ValueId) {
+        let joined = self
+            .definitions
+            .get(&mask)
+            .is_some_and(|n| n.op == Op::Binary(BinaryOp::And));
+        let mut at = scores;
+        while let Some(node) = self.definitions.get(&at) {
+            match &node.op {
+                Op::Reshape(_) | Op::Transpose(_) | Op::Broadcast(_) | Op::Binary(BinaryOp::Mul | BinaryOp::Div) => {
+                    at = node.operands[0];
+                }
+                Op::Contract(_) => {
+                    let own = self.products.iter_mut().filter(|p| p.result == at);
+                    own.for_each(|p| p.limit = PRODUCT_LIMIT / if joined { 8.0 } else { 4.0 });
+                    return;
+                }
+                _ => return,
+            }
+        }
     }
 
     /// Greatest integer of an operand of a product whose own scale cannot change: the numerators of a softmax.

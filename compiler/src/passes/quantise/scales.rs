@@ -111,7 +111,7 @@ pub(super) fn scales(
         .collect()
 }
 
-/// Coarsens the scales of two values whose product would pass [`PRODUCT_LIMIT`], the finer one first; scales that an
+/// Coarsens the scales of two values whose product would pass its limit, the finer one first; scales that an
 /// annotation asks for stay.
 fn make_room(product: &Product, precision: &Precision<'_>, wishes: &[Wish], groups: &mut Groups, steps: &mut [f64]) {
     let of = product.operands.map(|id| groups.find(id));
@@ -121,7 +121,7 @@ fn make_room(product: &Product, precision: &Precision<'_>, wishes: &[Wish], grou
     // More than any two scales have to give.
     for _ in 0..32 {
         let integer = [0, 1].map(|i| shares[i].map_or_else(|| range[i] / steps[of[i]] + 1.0, |one| one as f64));
-        if integer[0] * integer[1] * product.count as f64 <= PRODUCT_LIMIT {
+        if integer[0] * integer[1] * product.count as f64 <= product.limit {
             return;
         }
         let finer = usize::from(integer[1] > integer[0]);

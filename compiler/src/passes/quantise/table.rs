@@ -80,7 +80,8 @@ pub(crate) fn requantise(
         hi: x.hi.max(0),
         ..x
     };
-    let whole = covering(x, false, f, to, table_bits);
+    let bound = x.max_abs();
+    let whole = covering(x, false, bound, f, to, table_bits);
     // A clamp covers twice what it keeps, so that it is one table for all values of as many bits.
     let kept = f.map_or((to.hi + 1) as f64 * to.scale, |_| 0.0);
     let narrow = measured.map(|m| within(x, m.max(kept))).filter(|n| *n != x);
@@ -89,17 +90,18 @@ pub(crate) fn requantise(
         .is_some_and(|(r, smooth)| *smooth && r.table.bits() <= WHOLE_BITS);
     match narrow
         .filter(|_| !enough)
-        .and_then(|n| covering(n, true, f, to, table_bits))
+        .and_then(|n| covering(n, true, bound, f, to, table_bits))
     {
         Some((r, _)) => Some(r),
         None => whole.map(|(r, _)| r),
     }
 }
 
-/// As [`requantise`] for all of `x`, and whether buckets are as narrow as they should be.
+/// As [`requantise`] for all of `x`, part of what may be up to `bound`, and whether buckets are as narrow as they should be.
 fn covering(
     x: IntType,
     partial: bool,
+    bound: i64,
     f: Option<&Formula>,
     to: Target,
     table_bits: u32,
@@ -111,6 +113,15 @@ fn covering(
         ..x
     };
     let fits = |s: u32| index_bits(x, s) <= table_bits && (partial || index_bits(symmetric, s) <= MAX_TABLE_BITS);
+    // Index and digits of the remainder are 30 bits together at most, and so is what they stand for: the operand, from the
+    // table's first bucket on. Wide buckets move that down.
+    let room = |s: u32| {
+        let first = (-requant_input(symmetric.lo, s))
+            .max(1)
+            .unsigned_abs()
+            .next_power_of_two() as i64;
+        index_bits(x, s) + s <= 30 && (first << s) + bound + (1 << s) / 2 < mlc_ir::INT_LIMIT
+    };
     let least = (0..=MAX_SHIFT).find(|s| fits(*s))?;
     let real = |t: i64, shift: u32| {
         let v = libm::ldexp(t as f64, shift as i32) * x.scale;
@@ -128,7 +139,11 @@ fn covering(
             step.is_nan() || libm::fabs(step) <= bucket
         })
     };
-    let most = || (least..=MAX_SHIFT).rev().find(|s| index_bits(x, *s) >= 2 && smooth(*s));
+    let most = || {
+        (least..=MAX_SHIFT)
+            .rev()
+            .find(|s| room(*s) && index_bits(x, *s) >= 2 && smooth(*s))
+    };
     let most = exact.or_else(most);
     let shift = most.unwrap_or(least);
     let (from, mut end) = (requant_input(x.lo, shift), requant_input(x.hi, shift));
@@ -231,6 +246,25 @@ mod tests {
                 .unwrap()
                 .partial
         );
+    }
+
+    /// A function that hardly changes over bounds near 2^29 would do with few, wide buckets.
+    #[test]
+    fn index_and_remainder_have_30_bits_together() {
+        for bound in [1 << 20, (1 << 28) + 5, (1 << 29) - 1] {
+            let flat = 1.0 / (Formula::x() + 1e12).sqrt();
+            let of_squares = IntType {
+                lo: 0,
+                ..acc(1.0, bound)
+            };
+            let r = requantise(of_squares, None, Some(&flat), BYTE, 14).unwrap();
+            assert!(
+                r.shift + r.table.bits() <= 30,
+                "{bound}: {} and {}",
+                r.shift,
+                r.table.bits()
+            );
+        }
     }
 
     #[test]
