@@ -109,7 +109,7 @@ pub fn setup<B: Backend>(
     setup_in(backend, circuit, integers, params, &std::env::temp_dir())
 }
 
-/// [`setup`] that puts a large codeword into `dir`, under a temporary name until the key is saved.
+/// [`setup()`] that puts a large codeword into `dir`, under a temporary name until the key is saved.
 pub fn setup_in<B: Backend>(
     backend: &B,
     circuit: &Circuit,

@@ -159,7 +159,9 @@ impl Elab<'_, '_> {
             None => self.g.module_mut().declare_dim(d.name.text.clone(), min, max),
             Some(tokens) => {
                 let known = self.g.module().dims.get(&tokens.text).cloned();
-                let taken = self.g.module().dims.values().any(|r| r.before.is_some());
+                // Members are read again for every entry.
+                let other = |(name, r): (&String, &mlc_ir::DimRange)| *name != d.name.text && r.before.is_some();
+                let taken = self.g.module().dims.iter().any(other);
                 if min != 0 || taken || known.is_none_or(|t| t.before.is_some() || t.min > max) {
                     let diagnostic = Diagnostic::error(Code::E0604, tokens.span, "this cannot be what states hold before")
                         .label("must be another run-time dimension, declared before this one")
