@@ -1,7 +1,7 @@
 //! Checkpoints: a directory in which a long proof leaves what it has done, and from which another process goes on.
 //!
-//! One file for each stage, written under a temporary name and renamed: magic, the run (a hash of key, statement's inputs
-//! and chain), the state of the transcript at which the stage began, a checksum, the outcome. A file of another run is an
+//! One file for each stage, written under a temporary name and renamed: magic, the run (a hash of key, entry, dimensions
+//! and inputs), the state of the transcript at which the stage began, a checksum, the outcome. A file of another run is an
 //! error; one that is damaged, or of another state, is not taken, and its stage is done again.
 
 use std::fs;
