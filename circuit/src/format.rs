@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use blake2::{Blake2s256, Digest};
 use postcard::ser_flavors::Flavor;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::Circuit;
 
@@ -35,32 +36,59 @@ pub enum FormatError {
 
 /// The canonical artefact bytes.
 pub fn encode(circuit: &Circuit) -> Vec<u8> {
-    let mut out = Vec::new();
-    out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&VERSION.to_le_bytes());
-    // Serialising owned vectors, strings and integers to memory cannot fail.
-    out.extend_from_slice(&postcard::to_allocvec(circuit).unwrap_or_default());
-    out
+    frame(MAGIC, VERSION, circuit)
 }
 
 /// Decodes an artefact; `encode(decode(b)) == b` for every accepted `b`.
 pub fn decode(bytes: &[u8]) -> Result<Circuit, FormatError> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or(FormatError::Magic)?;
-    let (version, body) = rest.split_first_chunk::<4>().ok_or(FormatError::Corrupted)?;
-    let found = u32::from_le_bytes(*version);
-    if found != VERSION {
-        return Err(FormatError::Version { found });
+    unframe(MAGIC, VERSION, bytes).map_err(|e| match e {
+        Unframed::Magic => FormatError::Magic,
+        Unframed::Version(found) => FormatError::Version { found },
+        Unframed::Corrupted => FormatError::Corrupted,
+    })
+}
+
+/// A file of this project: magic, version (four bytes, little-endian), the postcard encoding of a value.
+pub fn frame<T: Serialize>(magic: &[u8; 8], version: u32, value: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.extend_from_slice(magic);
+    out.extend_from_slice(&version.to_le_bytes());
+    // Serialising owned vectors, strings and integers to memory cannot fail.
+    out.extend_from_slice(&postcard::to_allocvec(value).unwrap_or_default());
+    out
+}
+
+/// Why bytes are not what [`frame`] makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unframed {
+    /// Another magic.
+    Magic,
+    /// Another version: this one.
+    Version(u32),
+    /// The value does not decode, is not encoded in the one canonical way, or bytes follow it.
+    Corrupted,
+}
+
+/// The value of [`frame`]'s bytes; `frame(unframe(b)) == b` for every accepted `b`. Allocates at most a small multiple of the
+/// bytes' length.
+pub fn unframe<T: Serialize + DeserializeOwned>(magic: &[u8; 8], version: u32, bytes: &[u8]) -> Result<T, Unframed> {
+    let rest = bytes.strip_prefix(magic).ok_or(Unframed::Magic)?;
+    let (found, body) = rest.split_first_chunk::<4>().ok_or(Unframed::Corrupted)?;
+    let found = u32::from_le_bytes(*found);
+    if found != version {
+        return Err(Unframed::Version(found));
     }
-    let (circuit, rest) = postcard::take_from_bytes::<Circuit>(body).map_err(|_| FormatError::Corrupted)?;
-    if !rest.is_empty() || !is_encoding(&circuit, body) {
-        return Err(FormatError::Corrupted);
+    let value: T = postcard::from_bytes(body).map_err(|_| Unframed::Corrupted)?;
+    if is_encoding(&value, body) {
+        Ok(value)
+    } else {
+        Err(Unframed::Corrupted)
     }
-    Ok(circuit)
 }
 
 /// Whether `bytes` are the postcard encoding of a value, byte by byte: what decodes to a value need not be, as an integer
 /// may be written with more bytes than it needs. Nothing is laid out for it.
-pub fn is_encoding<T: Serialize>(value: &T, bytes: &[u8]) -> bool {
+fn is_encoding<T: Serialize>(value: &T, bytes: &[u8]) -> bool {
     postcard::serialize_with_flavor(value, Expected(bytes)).is_ok()
 }
 

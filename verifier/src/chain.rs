@@ -6,12 +6,13 @@
 use alloc::vec::Vec;
 
 use mlc_circuit::chain::MAX_LINKS;
+use mlc_circuit::format::frame;
 use mlc_circuit::{ChainDims, Circuit, InputKind, Len};
 use serde::{Deserialize, Serialize};
 
 use crate::inference::VerifyError;
 use crate::key::{LoadedKey, hex};
-use crate::proof_file::{MAX_BYTES, ProofFileError};
+use crate::proof_file::{self, ProofFileError};
 use crate::security::{FLOOR_BITS, Schedule};
 use crate::statement::Statement;
 use crate::transcript::Hash;
@@ -97,12 +98,7 @@ pub enum ChainError {
 impl ChainFile {
     /// Canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        // Serialising owned vectors of integers to memory cannot fail.
-        out.extend_from_slice(&postcard::to_allocvec(self).unwrap_or_default());
-        out
+        frame(MAGIC, VERSION, self)
     }
 
     /// Whether bytes begin as those of a chain.
@@ -113,21 +109,7 @@ impl ChainFile {
     /// Decodes a chain; `decode(b).encode() == b` for every accepted `b`. Allocates at most a small multiple of the input's
     /// length.
     pub fn decode(bytes: &[u8]) -> Result<Self, ProofFileError> {
-        if bytes.len() > MAX_BYTES {
-            return Err(ProofFileError::TooLarge);
-        }
-        let rest = bytes.strip_prefix(MAGIC).ok_or(ProofFileError::Magic)?;
-        let (version, body) = rest.split_first_chunk::<4>().ok_or(ProofFileError::Corrupted)?;
-        let found = u32::from_le_bytes(*version);
-        if found != VERSION {
-            return Err(ProofFileError::ChainVersion { found });
-        }
-        let file: Self = postcard::from_bytes(body).map_err(|_| ProofFileError::Corrupted)?;
-        if file.encode() != bytes {
-            Err(ProofFileError::Corrupted)
-        } else {
-            Ok(file)
-        }
+        proof_file::open(MAGIC, VERSION, bytes, |found| ProofFileError::ChainVersion { found })
     }
 }
 

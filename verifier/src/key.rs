@@ -6,7 +6,7 @@
 use alloc::{string::String, vec::Vec};
 
 use mlc_circuit::check::{self, CheckError};
-use mlc_circuit::format::{self, FormatError, is_encoding};
+use mlc_circuit::format::{self, FormatError, Unframed, frame, unframe};
 use mlc_circuit::{Circuit, WeightLayout};
 use postcard::ser_flavors::Flavor;
 use serde::{Deserialize, Serialize};
@@ -74,28 +74,16 @@ pub enum KeyError {
 impl Key {
     /// Canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        // Serialising owned bytes and integers to memory cannot fail.
-        out.extend_from_slice(&postcard::to_allocvec(self).unwrap_or_default());
-        out
+        frame(MAGIC, VERSION, self)
     }
 
     /// Decodes a key; `decode(b).encode() == b` for every accepted `b`.
     pub fn decode(bytes: &[u8]) -> Result<Self, KeyError> {
-        let rest = bytes.strip_prefix(MAGIC).ok_or(KeyError::Magic)?;
-        let (version, body) = rest.split_first_chunk::<4>().ok_or(KeyError::Corrupted)?;
-        let found = u32::from_le_bytes(*version);
-        if found != VERSION {
-            return Err(KeyError::Version { found });
-        }
-        let key: Self = postcard::from_bytes(body).map_err(|_| KeyError::Corrupted)?;
-        if is_encoding(&key, body) {
-            Ok(key)
-        } else {
-            Err(KeyError::Corrupted)
-        }
+        unframe(MAGIC, VERSION, bytes).map_err(|e| match e {
+            Unframed::Magic => KeyError::Magic,
+            Unframed::Version(found) => KeyError::Version { found },
+            Unframed::Corrupted => KeyError::Corrupted,
+        })
     }
 
     /// Names the key: Blake2s of its bytes without the setup proof (which proves the rest, and may be remade).

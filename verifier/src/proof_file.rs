@@ -6,7 +6,8 @@
 
 use alloc::vec::Vec;
 
-use mlc_circuit::format::is_encoding;
+use mlc_circuit::format::{Unframed, frame, unframe};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::statement::Statement;
@@ -60,33 +61,31 @@ pub enum ProofFileError {
 impl ProofFile {
     /// Canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.extend_from_slice(MAGIC);
-        out.extend_from_slice(&VERSION.to_le_bytes());
-        // Serialising owned vectors of integers to memory cannot fail.
-        out.extend_from_slice(&postcard::to_allocvec(self).unwrap_or_default());
-        out
+        frame(MAGIC, VERSION, self)
     }
 
     /// Decodes a proof file; `decode(b).encode() == b` for every accepted `b`. Allocates at most a small multiple of
     /// the input's length.
     pub fn decode(bytes: &[u8]) -> Result<Self, ProofFileError> {
-        if bytes.len() > MAX_BYTES {
-            return Err(ProofFileError::TooLarge);
-        }
-        let rest = bytes.strip_prefix(MAGIC).ok_or(ProofFileError::Magic)?;
-        let (version, body) = rest.split_first_chunk::<4>().ok_or(ProofFileError::Corrupted)?;
-        let found = u32::from_le_bytes(*version);
-        if found != VERSION {
-            return Err(ProofFileError::Version { found });
-        }
-        let file: Self = postcard::from_bytes(body).map_err(|_| ProofFileError::Corrupted)?;
-        if is_encoding(&file, body) {
-            Ok(file)
-        } else {
-            Err(ProofFileError::Corrupted)
-        }
+        open(MAGIC, VERSION, bytes, |found| ProofFileError::Version { found })
     }
+}
+
+/// What a file of proofs holds.
+pub(crate) fn open<T: Serialize + DeserializeOwned>(
+    magic: &[u8; 8],
+    version: u32,
+    bytes: &[u8],
+    other: impl FnOnce(u32) -> ProofFileError,
+) -> Result<T, ProofFileError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(ProofFileError::TooLarge);
+    }
+    unframe(magic, version, bytes).map_err(|e| match e {
+        Unframed::Magic => ProofFileError::Magic,
+        Unframed::Version(found) => other(found),
+        Unframed::Corrupted => ProofFileError::Corrupted,
+    })
 }
 
 #[cfg(test)]
