@@ -7,7 +7,9 @@
 
 use alloc::{borrow::Cow, collections::BTreeMap, vec::Vec};
 
-use crate::{Access, AxisMap, Circuit, Entry, InstanceError, Len, Operand, Read, Reads, Segment, SiteRef, Source};
+use crate::{
+    Access, AxisMap, Circuit, Entry, Equation, InstanceError, Len, Operand, Read, Reads, Segment, SiteRef, Source,
+};
 
 /// Most earlier links that a link reads from: each is a tree to open.
 pub const MAX_LINKS: usize = 256;
@@ -83,7 +85,13 @@ pub(crate) fn at<'c>(
     links: &[u32],
 ) -> Result<AtLink<'c>, InstanceError> {
     let witness = alloc::vec![CellTree::Witness; entry.segments.len()];
-    if circuit.chain_dims().is_none() && !entry.reads().any(|r| counts_from_dim(&r.access)) {
+    if circuit.chain_dims().is_none()
+        && !entry
+            .equations
+            .iter()
+            .flat_map(Equation::all_reads)
+            .any(|r| counts_from_dim(&r.access))
+    {
         return Ok(AtLink {
             entry: Cow::Borrowed(entry),
             trees: witness,
@@ -201,20 +209,6 @@ fn copied(entry: &Entry, pieces: &BTreeMap<u16, (u8, Pieces)>) -> usize {
     parts + segments.sum::<usize>()
 }
 
-impl Entry {
-    /// All reads of all equations.
-    fn reads(&self) -> impl Iterator<Item = &Read> {
-        self.equations.iter().flat_map(|q| {
-            let operands = q.products.iter().flat_map(|p| [&p.a, &p.b]);
-            let factors = operands.flat_map(|o| match o {
-                Operand::Reads(reads) => reads.as_slice(),
-                Operand::One | Operand::Weight { .. } => &[],
-            });
-            q.reads.iter().map(|r| &r.read).chain(factors)
-        })
-    }
-}
-
 fn counts_from_dim(a: &Access) -> bool {
     a.axes.iter().any(|m| matches!(m, AxisMap::From { .. }))
 }
@@ -230,4 +224,27 @@ fn settle(access: &mut Access, dims: &[u32]) {
             };
         }
     }
+}
+
+/// Row-major tensors put behind each other along an axis: `blocks` combinations of the axes before it, and of each part the
+/// cells of one block. `None` where a part has not so many.
+pub fn join(blocks: usize, parts: &[(usize, &[i32])]) -> Option<Vec<i32>> {
+    if parts
+        .iter()
+        .any(|(each, part)| each.checked_mul(blocks) != Some(part.len()))
+    {
+        return None;
+    }
+    let mut out = Vec::with_capacity(parts.iter().map(|p| p.1.len()).sum());
+    for block in 0..blocks {
+        for (each, part) in parts {
+            out.extend_from_slice(&part[block * each..(block + 1) * each]);
+        }
+    }
+    Some(out)
+}
+
+/// The product of lengths; `None` where it has no value.
+pub fn size(axes: &[Len], dims: &[u32]) -> Option<usize> {
+    axes.iter().try_fold(1usize, |n, l| n.checked_mul(l.at(dims)?))
 }

@@ -418,7 +418,26 @@ impl Circuit {
     }
 }
 
+impl Product {
+    /// The weight among its factors, of which there is one at most.
+    pub fn weight(&self) -> Option<u16> {
+        [&self.a, &self.b].into_iter().find_map(|o| match o {
+            Operand::Weight { weight, .. } => Some(*weight),
+            Operand::One | Operand::Reads(_) => None,
+        })
+    }
+}
+
 impl Equation {
+    /// Every read, linear or in a factor.
+    pub fn all_reads(&self) -> impl Iterator<Item = &Read> {
+        let factors = self.products.iter().flat_map(|p| [&p.a, &p.b]).flat_map(|o| match o {
+            Operand::Reads(reads) => reads.as_slice(),
+            Operand::One | Operand::Weight { .. } => &[],
+        });
+        self.reads.iter().map(|r| &r.read).chain(factors)
+    }
+
     /// The lengths of the iteration axes of a product: output axes, then the group.
     pub fn iterations(&self, extra: &[Len]) -> Vec<Len> {
         self.out.iter().chain(extra).cloned().collect()

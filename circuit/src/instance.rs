@@ -16,7 +16,7 @@ use alloc::{
 };
 
 use crate::chain::{self, CellTree, MAX_LINKS};
-use crate::{BlockLayout, Circuit, Entry, Equation, Len, Operand, SiteRef, Source, Table, bits_for};
+use crate::{BlockLayout, Circuit, Entry, Equation, Len, Read, SiteRef, Source, Table, bits_for};
 
 /// Why a circuit cannot be instantiated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -190,23 +190,12 @@ fn largest_block(layouts: &[BlockLayout]) -> u32 {
 
 /// Every (site, column) that an entry's equations read.
 fn columns_read(entry: &Entry) -> BTreeSet<(SiteRef, u8)> {
-    let mut out = BTreeSet::new();
-    let mut note = |s: &Source| {
-        if let Source::Lookup { site, column } = s {
-            out.insert((*site, *column));
-        }
+    let reads = entry.equations.iter().flat_map(Equation::all_reads);
+    let column = |r: &Read| match r.source {
+        Source::Lookup { site, column } => Some((site, column)),
+        Source::Input(_) | Source::Constant(_) => None,
     };
-    for e in &entry.equations {
-        e.reads.iter().for_each(|r| note(&r.read.source));
-        for p in &e.products {
-            for o in [&p.a, &p.b] {
-                if let Operand::Reads(reads) = o {
-                    reads.iter().for_each(|r| note(&r.source));
-                }
-            }
-        }
-    }
-    out
+    reads.filter_map(column).collect()
 }
 
 impl Circuit {

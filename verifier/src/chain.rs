@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use mlc_circuit::chain::MAX_LINKS;
+use mlc_circuit::chain::{self, MAX_LINKS};
 use mlc_circuit::format::frame;
 use mlc_circuit::{ChainDims, Circuit, InputKind, Len};
 use serde::{Deserialize, Serialize};
@@ -200,28 +200,16 @@ fn grown(axes: &[Len], chain: ChainDims) -> Grown {
     }
 }
 
-/// Row-major tensors, one of each link, put behind each other along an axis.
+/// Tensors, one of each link, put behind each other along an axis.
 fn join(axes: &[Len], axis: usize, links: &[&Statement], chain: ChainDims, parts: &[&[i32]]) -> Option<Vec<i32>> {
     let dims = &links.first()?.dims;
-    let len = |axes: &[Len]| {
-        let mut lens = axes.iter().map(|a| a.at(dims));
-        lens.try_fold(1usize, |n, l| n.checked_mul(l?))
-    };
-    let (blocks, inner) = (len(&axes[..axis])?, len(&axes[axis + 1..])?);
-    let one = |s: &Statement| (s.dims[usize::from(chain.tokens)] as usize).checked_mul(inner);
-    for (s, part) in links.iter().zip(parts) {
-        if one(s)?.checked_mul(blocks)? != part.len() {
-            return None;
-        }
-    }
-    let mut out = Vec::with_capacity(parts.iter().map(|p| p.len()).sum());
-    for block in 0..blocks {
-        for (s, part) in links.iter().zip(parts) {
-            let one = one(s)?;
-            out.extend_from_slice(&part[block * one..(block + 1) * one]);
-        }
-    }
-    Some(out)
+    let (blocks, inner) = (chain::size(&axes[..axis], dims)?, chain::size(&axes[axis + 1..], dims)?);
+    let tokens = |s: &Statement| s.dims.get(usize::from(chain.tokens)).copied();
+    let each = links.iter().zip(parts).map(|(s, part)| {
+        let cells = (tokens(s)? as usize).checked_mul(inner)?;
+        Some((cells, *part))
+    });
+    chain::join(blocks, &each.collect::<Option<Vec<_>>>()?)
 }
 
 impl LoadedKey {

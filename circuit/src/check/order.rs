@@ -8,7 +8,7 @@ use alloc::{collections::BTreeSet, string::String, vec, vec::Vec};
 
 use super::CheckError;
 use super::form::{malformed, require};
-use crate::{Access, AxisMap, Entry, InputKind, Left, Len, Operand, Read, SiteRef, Source, Step, VirtualSite};
+use crate::{Access, AxisMap, Entry, InputKind, Left, Len, Read, SiteRef, Source, Step, VirtualSite};
 
 /// A step with its repetition.
 struct Placed<'a> {
@@ -52,9 +52,7 @@ pub fn check(e: &Entry) -> Result<(), CheckError> {
         match placed.step {
             Step::Equation(q) => {
                 let q = &e.equations[*q as usize];
-                let operands = q.products.iter().flat_map(|p| [&p.a, &p.b]);
-                let factors = operands.flat_map(|o| if let Operand::Reads(r) = o { r.as_slice() } else { &[] });
-                for r in q.reads.iter().map(|r| &r.read).chain(factors) {
+                for r in q.all_reads() {
                     let Read {
                         source: Source::Lookup { site, .. },
                         access,

@@ -42,21 +42,12 @@ struct Tensor<'a> {
     bounds: (i64, i64),
 }
 
-fn reads_of(e: &Equation) -> impl Iterator<Item = &Read> {
-    let operands = e.products.iter().flat_map(|p| [&p.a, &p.b]);
-    let of_products = operands.flat_map(|o| match o {
-        Operand::Reads(reads) => reads.as_slice(),
-        _ => &[],
-    });
-    e.reads.iter().map(|r| &r.read).chain(of_products)
-}
-
 impl Fast {
     pub(super) fn new(instance: &Instance) -> Self {
         let entry = &instance.entry;
         let mut columns = BTreeMap::new();
         let mut sources = Vec::new();
-        for r in entry.equations.iter().flat_map(reads_of) {
+        for r in entry.equations.iter().flat_map(Equation::all_reads) {
             if let Source::Lookup { site, column } = r.source {
                 let len = instance.source_shape(r.source).iter().product();
                 columns.entry((site, column)).or_insert_with(|| vec![0; len]);
@@ -104,7 +95,7 @@ impl Fast {
     /// Running sums that an equation reads at `slice`.
     fn prepare(&mut self, state: &State, e: &Equation, slice: Option<usize>) {
         let Some(l) = slice else { return };
-        for r in reads_of(e) {
+        for r in e.all_reads() {
             if let (Source::Lookup { site, column }, Some(AxisMap::Before { iter: 0 })) =
                 (r.source, r.access.axes.first())
             {

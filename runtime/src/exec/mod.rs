@@ -22,7 +22,7 @@ mod walk;
 mod tests;
 
 pub use error::ExecError;
-use mlc_circuit::{CellTree, Circuit, InputKind, Instance, Left, Len, Operand, SiteRef, Step};
+use mlc_circuit::{CellTree, Circuit, InputKind, Instance, Left, Len, Product, SiteRef, Step, chain};
 
 use crate::schedule::journal::Kept;
 use crate::weights::IntWeights;
@@ -72,19 +72,12 @@ impl Appended {
         let growing = entry.segments.iter().filter_map(|s| Some((s, usize::from(s.grows?))));
         let mut cells = Vec::new();
         for (i, (segment, axis)) in growing.enumerate() {
-            let len = |axes: &[Len]| {
-                let mut lens = axes.iter().map(|a| a.at(dims));
-                lens.try_fold(1usize, |n, l| n.checked_mul(l?))
-            };
-            let (blocks, inner) = (len(&segment.axes[..axis])?, len(&segment.axes[axis + 1..])?);
-            let mut out = Vec::new();
-            for block in 0..blocks {
-                for part in parts {
-                    let one = part.len as usize * inner;
-                    out.extend_from_slice(part.cells.get(i)?.get(block * one..(block + 1) * one)?);
-                }
-            }
-            cells.push(out);
+            let (before, behind) = (&segment.axes[..axis], &segment.axes[axis + 1..]);
+            let (blocks, inner) = (chain::size(before, dims)?, chain::size(behind, dims)?);
+            let own = parts
+                .iter()
+                .map(|p| Some((p.len as usize * inner, p.cells.get(i)?.as_slice())));
+            cells.push(chain::join(blocks, &own.collect::<Option<Vec<_>>>()?)?);
         }
         let len = parts.iter().map(|p| p.len).sum();
         Some(Self { len, cells })
@@ -200,12 +193,8 @@ fn one(state: &mut State, step: &Step, repeat: Option<(usize, u32)>, by: &mut im
             let e = &state.instance.entry.equations[q];
             check_repeat(&e.name, repeat, || state.instance.out(e))?;
             let right = by.right(state, q, slice)?;
-            for p in &e.products {
-                for o in [&p.a, &p.b] {
-                    if let Operand::Weight { weight, .. } = o {
-                        state.weights.release(usize::from(*weight));
-                    }
-                }
+            for weight in e.products.iter().filter_map(Product::weight) {
+                state.weights.release(weight.into());
             }
             state.write(q, slice, right)?;
             if let Left::Cells(cells) = &e.left {

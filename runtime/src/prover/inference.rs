@@ -427,7 +427,11 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         let grind = &schedule.grinding;
         let factors_span = tracing::info_span!("factors").entered();
         let mut summands = Vec::new();
-        let mut weights = equations.iter().flat_map(|e| &e.products).map(weight_of).peekable();
+        let mut weights = equations
+            .iter()
+            .flat_map(|e| &e.products)
+            .map(Product::weight)
+            .peekable();
         for (e, &b) in equations.iter().zip(betas) {
             let rho = &rho_all[..output_bits(instance, e)];
             let points = split_point(rho, &instance.out(e))
@@ -437,7 +441,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
             for p in &e.products {
                 weights.next();
                 if let Some(Some(next)) = weights.peek() {
-                    self.weights.integers.prefetch(*next);
+                    self.weights.integers.prefetch((*next).into());
                 }
                 let shape = ProductShape::new(instance, e, p);
                 let upload = |v: Vec<QM31>| Operand::ext(backend.ext(v));
@@ -625,14 +629,6 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
             }
         }
     }
-}
-
-/// The weight of a product, if it has one.
-fn weight_of(p: &Product) -> Option<usize> {
-    [&p.a, &p.b].into_iter().find_map(|o| match o {
-        Factor::Weight { weight, .. } => Some(usize::from(*weight)),
-        Factor::One | Factor::Reads(_) => None,
-    })
 }
 
 /// A committed vector's opening: its point, and its value there.
