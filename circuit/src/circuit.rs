@@ -107,6 +107,8 @@ pub enum Label {
     None,
     /// Scores over the last axis: report the index of the largest (ties to the lowest).
     ArgMax,
+    /// Natural numbers below this one: of how many scores each is the index of the greatest (see [`Source::Below`]).
+    Index(u32),
 }
 
 /// An integer output tensor of the statement.
@@ -241,6 +243,9 @@ pub enum Source {
     Input(u16),
     /// A constant of the circuit.
     Constant(u16),
+    /// 1 where the last coordinate is below the value of this public output at the others, an index; else 0. The equation
+    /// that reads it finds the output ([`Equation::finds`]), and nothing else does.
+    Below(u16),
     /// Column `column` of the table at the looked-up keys.
     Lookup {
         /// The lookups.
@@ -288,6 +293,13 @@ pub enum Outer {
         /// One output axis per axis of the input.
         axes: Vec<u8>,
     },
+    /// `output[x[axes]]`: the row of a greatest score, in the equation that finds the output.
+    Found {
+        /// The public output, of indices.
+        output: u16,
+        /// One output axis per axis of the output.
+        axes: Vec<u8>,
+    },
 }
 
 impl Outer {
@@ -303,7 +315,7 @@ impl Outer {
     pub fn axes(&self) -> &[u8] {
         match self {
             Self::Axis { axis, .. } => core::slice::from_ref(axis),
-            Self::Selected { axes, .. } => axes,
+            Self::Selected { axes, .. } | Self::Found { axes, .. } => axes,
         }
     }
 }
@@ -436,6 +448,31 @@ impl Equation {
             Operand::One | Operand::Weight { .. } => &[],
         });
         self.reads.iter().map(|r| &r.read).chain(factors)
+    }
+
+    /// The output of indices that it finds: its right side is `S(x, a(x)) - S(x, j) - [j < a(x)]`, j the last output axis, of
+    /// scores S that are products with weights ([`check`](crate::check) demands the form), so that non-negative digits on the
+    /// left say that a is the lowest index of a greatest score.
+    pub fn finds(&self) -> Option<u16> {
+        self.reads.iter().find_map(|r| match r.read.source {
+            Source::Below(output) => Some(output),
+            _ => None,
+        })
+    }
+
+    /// Of an equation that finds an output, `-S(x, j)` alone: what is evaluated before the output is known.
+    pub fn scores(&self) -> Self {
+        let found = |p: &Product| {
+            [&p.a, &p.b].into_iter().any(|o| match o {
+                Operand::Weight { outer, .. } => outer.iter().any(|o| matches!(o, Outer::Found { .. })),
+                Operand::One | Operand::Reads(_) => false,
+            })
+        };
+        Self {
+            reads: Vec::new(),
+            products: self.products.iter().filter(|p| !found(p)).cloned().collect(),
+            ..self.clone()
+        }
     }
 
     /// The lengths of the iteration axes of a product: output axes, then the group.

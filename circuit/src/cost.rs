@@ -192,10 +192,12 @@ impl Instance<'_> {
                 let held = axes.iter().fold(0usize, |sum, &n| sum.saturating_add(n as usize));
                 costs.spend(&e.name, Cost::Held, table_bytes(held))?;
                 for o in outer {
-                    if let Outer::Selected { input, .. } = o {
-                        let cells = self.inputs[*input as usize].iter().product();
-                        costs.spend(&e.name, Cost::Public, cells)?;
-                    }
+                    let selecting = match o {
+                        Outer::Axis { .. } => continue,
+                        Outer::Selected { input, .. } => &self.inputs[*input as usize],
+                        Outer::Found { output, .. } => &self.outputs[*output as usize],
+                    };
+                    costs.spend(&e.name, Cost::Public, selecting.iter().product())?;
                 }
                 Ok(())
             }
@@ -213,6 +215,11 @@ impl Instance<'_> {
     ) -> Result<(), InstanceError> {
         let shape = self.source_shape(r.source);
         let (cost, to) = match r.source {
+            // A table of the rows, and for each a product per bit of the last axis.
+            Source::Below(output) => {
+                let rows: usize = self.outputs[output as usize].iter().product();
+                return costs.spend(name, Cost::Public, rows.saturating_mul(32));
+            }
             Source::Lookup { .. } => (Cost::Lookup, odd(&shape)),
             Source::Input(_) | Source::Constant(_) => (Cost::Public, shape.clone()),
         };

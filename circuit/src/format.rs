@@ -15,7 +15,7 @@ use crate::Circuit;
 /// First bytes of a circuit artefact.
 pub const MAGIC: &[u8; 8] = b"mlc-circ";
 /// Version of the format, bumped on every change of [`Circuit`].
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Why bytes are not a circuit artefact.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

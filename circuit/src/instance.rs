@@ -16,7 +16,7 @@ use alloc::{
 };
 
 use crate::chain::{self, CellTree, MAX_LINKS};
-use crate::{BlockLayout, Circuit, Entry, Equation, Len, Read, SiteRef, Source, Table, bits_for};
+use crate::{BlockLayout, Circuit, Entry, Equation, Label, Len, Read, SiteRef, Source, Table, bits_for};
 
 /// Why a circuit cannot be instantiated.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -193,7 +193,7 @@ fn columns_read(entry: &Entry) -> BTreeSet<(SiteRef, u8)> {
     let reads = entry.equations.iter().flat_map(Equation::all_reads);
     let column = |r: &Read| match r.source {
         Source::Lookup { site, column } => Some((site, column)),
-        Source::Input(_) | Source::Constant(_) => None,
+        Source::Input(_) | Source::Constant(_) | Source::Below(_) => None,
     };
     reads.filter_map(column).collect()
 }
@@ -507,6 +507,14 @@ impl<'c> Instance<'c> {
             Source::Constant(k) => {
                 let axes = &self.circuit.constants[k as usize].axes;
                 axes.iter().map(|&n| n as usize).collect()
+            }
+            Source::Below(o) => {
+                let rows = self.outputs[o as usize].iter().copied();
+                let scores = match self.entry.outputs[o as usize].label {
+                    Label::Index(n) => n as usize,
+                    Label::None | Label::ArgMax => 0,
+                };
+                rows.chain([scores]).collect()
             }
             Source::Lookup { site, .. } => self.site(site).map(|s| s.layout.shape.clone()).unwrap_or_default(),
         }

@@ -90,7 +90,7 @@ fn graph(circuit: &Circuit, entry: &Entry) -> Graph {
     };
     let mut edge = |from: usize, source: &Source| match source {
         Source::Input(i) => g.edges.push((from, usize::from(*i))),
-        Source::Constant(_) => {}
+        Source::Constant(_) | Source::Below(_) => {}
         Source::Lookup { site, .. } => {
             let segments: Vec<u16> = match site {
                 SiteRef::Segment(s) => vec![*s],
@@ -116,7 +116,7 @@ fn graph(circuit: &Circuit, entry: &Entry) -> Graph {
                     used.push((equations + i, weights + usize::from(*weight)));
                     used.extend(outer.iter().filter_map(|o| match o {
                         Outer::Selected { input, .. } => Some((equations + i, usize::from(*input))),
-                        Outer::Axis { .. } => None,
+                        Outer::Axis { .. } | Outer::Found { .. } => None,
                     }));
                 }
             }
@@ -124,7 +124,11 @@ fn graph(circuit: &Circuit, entry: &Entry) -> Graph {
     }
     g.edges.extend(used);
     for (i, e) in entry.equations.iter().enumerate() {
-        if let Left::Output(o) = e.left {
+        let output = match e.left {
+            Left::Output(o) => Some(o),
+            Left::Cells(_) => e.finds(),
+        };
+        if let Some(o) = output {
             let output = &entry.outputs[usize::from(o)];
             g.nodes.push(Node {
                 title: output.name.clone(),

@@ -68,9 +68,12 @@ impl Greedy<'_> {
             let joined = joined.ok_or_else(|| CliError::refused("the cache has no plain form"))?;
             (cache.earlier, cache.read) = (vec![joined], ids.len());
         }
-        let logits = execution.outputs.first().map_or(&[][..], Vec::as_slice);
-        argmax(&logits[logits.len().saturating_sub(self.entry.vocab)..])
-            .ok_or_else(|| CliError::refused("the model has no logits"))
+        let output = execution.outputs.first().map_or(&[][..], Vec::as_slice);
+        let next = match self.entry.found {
+            true => output.last().and_then(|&a| u32::try_from(a).ok()),
+            false => argmax(&output[output.len().saturating_sub(self.entry.vocab)..]),
+        };
+        next.ok_or_else(|| CliError::refused("the model has no logits"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use mlc_compiler::{CheckResult, Config, QuantHint};
 use mlc_import::checkpoint;
 use mlc_import::{Options, import_file};
-use mlc_ir::{Entry, Module};
+use mlc_ir::{Entry, Module, Visibility};
 
 use crate::error::{CliError, Diagnosed};
 use crate::files;
@@ -57,6 +57,7 @@ impl Model {
             }
         };
         model.entry = entry_name(&model.module, project.entry.as_deref())?;
+        model.hide(project)?;
         let named = project.calibration();
         if !named.is_empty() {
             model.calibration = named;
@@ -111,6 +112,34 @@ impl Model {
             entry: String::new(),
             warnings,
         })
+    }
+
+    /// Leaves outputs out of the statement: those that the settings say, in every entry, and those of the command line, which
+    /// the entry to run has.
+    fn hide(&mut self, project: &Project) -> Result<(), CliError> {
+        let run = self.entry.clone();
+        for (name, entry) in &mut self.module.entries {
+            for port in &mut entry.outputs {
+                let settings = project.manifest.outputs.get(&port.name);
+                if settings.is_some_and(|o| o.private) || (*name == run && project.hide.contains(&port.name)) {
+                    port.visibility = Visibility::Private;
+                }
+            }
+        }
+        let outputs = &self.entry().outputs;
+        let names: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
+        if let Some(unknown) = project.hide.iter().find(|h| !names.contains(&h.as_str())) {
+            return Err(CliError::Usage(format!(
+                "the entry '{run}' has no output '{unknown}' to hide; its outputs are: {}",
+                names.join(", ")
+            )));
+        }
+        if outputs.iter().all(|o| o.visibility == Visibility::Private) {
+            return Err(CliError::Usage(format!(
+                "every output of the entry '{run}' is private: a proof would say nothing"
+            )));
+        }
+        Ok(())
     }
 
     /// The entry to run.

@@ -18,6 +18,8 @@ pub(crate) struct Output {
     pub(crate) parts: Vec<Vec<usize>>,
     /// Positions of the largest on the last axis, row by row, where the output is scores.
     pub(crate) labels: Option<Vec<usize>>,
+    /// Whether its values are positions themselves, which the circuit finds.
+    pub(crate) indices: bool,
     /// Names of the positions.
     pub(crate) names: Vec<String>,
 }
@@ -39,11 +41,16 @@ pub(crate) fn outputs(
             .cloned()
             .unwrap_or_default();
         let tensor = Tensor { shape, data };
-        let scores = output.label == Label::ArgMax || table.scores;
+        // Labels come from the integers, so that ties are exact.
+        let labels = match output.label {
+            Label::Index(_) => Some(values.iter().map(|&a| usize::try_from(a).unwrap_or(0)).collect()),
+            Label::ArgMax => Some(argmax(&tensor.shape, values)),
+            Label::None => table.scores.then(|| argmax(&tensor.shape, values)),
+        };
         Output {
             name: output.name.clone(),
-            // Labels come from the integers, so that ties are exact.
-            labels: scores.then(|| argmax(&tensor.shape, values)),
+            indices: matches!(output.label, Label::Index(_)),
+            labels,
             names: table.names,
             tensor,
             parts: Vec::new(),
@@ -141,11 +148,23 @@ pub(crate) fn label_of(outputs: &[Output]) -> Value {
         .map_or(Value::Null, Output::label)
 }
 
-/// How near outputs are to those of the real track, by name; of several outputs, the worst.
+/// How near outputs are to those of the real track, by name; of several outputs, the worst. Positions are compared as the
+/// rows of 0 and one 1 that they stand for: their cosine is how many agree.
 pub(crate) fn agreement(outputs: &[Output], real: &Outputs) -> Option<Agreement> {
     let each = outputs.iter().filter_map(|output| {
-        let Some(Data::Real(other)) = real.values.get(&output.name) else {
-            return None;
+        let other = match real.values.get(&output.name)? {
+            Data::Real(other) => other,
+            Data::Ints(other) if output.indices && other.data.len() == output.tensor.data.len() => {
+                let same = |(a, b): (&i64, &f64)| *a as f64 == *b;
+                let all = other.data.len().max(1);
+                let same = other.data.iter().zip(&output.tensor.data).filter(|p| same(*p)).count();
+                return Some(Agreement {
+                    cosine: same as f64 / all as f64,
+                    max_abs_error: if same == all { 0.0 } else { 1.0 },
+                    top1: same as f64 / all as f64,
+                });
+            }
+            _ => return None,
         };
         let reference: Vec<f64> = other.data.iter().map(|v| f64::from(*v)).collect();
         let row = output.tensor.shape.last().copied().unwrap_or(1);
@@ -185,6 +204,7 @@ mod tests {
             },
             parts: vec![vec![1, 2, 2], vec![1, 1, 2]],
             labels: None,
+            indices: false,
             names: Vec::new(),
         };
         assert_eq!(output.json(), json!([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]]]));

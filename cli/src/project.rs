@@ -109,6 +109,9 @@ pub(crate) struct OutputTable {
     /// Names of the positions.
     #[serde(default)]
     pub(crate) names: Vec<String>,
+    /// It is left out of the statement.
+    #[serde(default)]
+    pub(crate) private: bool,
 }
 
 /// The file that is compiled.
@@ -170,6 +173,8 @@ pub(crate) struct Project {
     pub(crate) set: Vec<(String, String)>,
     /// The entry asked for.
     pub(crate) entry: Option<String>,
+    /// Outputs that the command line leaves out of the statement.
+    pub(crate) hide: Vec<String>,
 }
 
 impl Project {
@@ -203,6 +208,7 @@ impl Project {
             weights,
             manifest,
             set: Vec::new(),
+            hide: Vec::new(),
             entry,
         })
     }
@@ -241,6 +247,7 @@ impl Project {
             entry: model.entry.clone(),
             manifest,
             set: Vec::new(),
+            hide: Vec::new(),
         })
     }
 
@@ -251,6 +258,7 @@ impl Project {
             weights: None,
             manifest,
             set: Vec::new(),
+            hide: Vec::new(),
             entry: None,
         }
     }

@@ -31,6 +31,8 @@ fn hand_built_circuits() {
         testing::residual_blocks(3, 12, 4),
         testing::tokens_to_logits(2, 3, 5, 7, 6, true),
         testing::tokens_to_logits(1, 17, 17, 20, 5, false),
+        testing::tokens_to_next(2, 3, 5, 7, 6, true),
+        testing::tokens_to_next(1, 17, 17, 1, 5, false),
     ] {
         run(&Naive, &case);
     }

@@ -1,7 +1,7 @@
 //! Greedy generation: that the later tokens of a statement follow from its own logits.
 //!
 //! A causal language model takes tokens `t_0 … t_{n-1}` and gives integer logits `l_0 … l_{n-1}` over its vocabulary, all of
-//! them public. After a prompt of `p` tokens a generation is greedy when `t_i = argmax l_{i-1}` for `p ≤ i < n`; its last
+//! them public, or of each the index of the greatest, which an equation finds. After a prompt of `p` tokens a generation is greedy when `t_i = argmax l_{i-1}` for `p ≤ i < n`; its last
 //! token, which the model has not read, is `argmax l_{n-1}`. Ties go to the lowest index.
 //!
 //! Nothing here reads a proof: what is said holds of the model only where the statement has been verified
@@ -9,7 +9,7 @@
 
 use alloc::vec::Vec;
 
-use mlc_circuit::{Circuit, InputKind, Len, PublicInput, PublicOutput};
+use mlc_circuit::{Circuit, InputKind, Label, Len, PublicInput, PublicOutput};
 
 use crate::statement::Statement;
 
@@ -18,7 +18,7 @@ use crate::statement::Statement;
 pub enum GenerationError {
     /// The entry does not map tokens to logits.
     #[error(
-        "the entry is none of a language model, with tokens[1, n] as its one input and logits[1, n, vocabulary] as its one output: {0}"
+        "the entry is none of a language model, with tokens[1, n] as its one input, and logits[1, n, vocabulary] or the index of each row's greatest as its one output: {0}"
     )]
     Entry(&'static str),
     /// The numbers of tokens and logits do not belong together.
@@ -80,13 +80,18 @@ pub fn greedy(tokens: &[i32], logits: &[i32], vocab: usize, prompt: usize) -> Re
     if vocab == 0 || tokens.len().checked_mul(vocab) != Some(logits.len()) {
         return Err(shape);
     }
+    let next = logits.chunks_exact(vocab).map(argmax).collect::<Option<Vec<u32>>>();
+    follow(tokens, &next.ok_or(shape)?, prompt)
+}
+
+/// [`greedy`] where what follows each token is known, `next[i]` behind `tokens[i]`.
+fn follow(tokens: &[i32], next: &[u32], prompt: usize) -> Result<Vec<u32>, GenerationError> {
     if prompt == 0 || prompt > tokens.len() {
         let tokens = tokens.len();
         return Err(GenerationError::Length { prompt, tokens });
     }
     let mut out = Vec::new();
-    for (i, row) in logits.chunks_exact(vocab).enumerate().skip(prompt - 1) {
-        let expected = argmax(row).ok_or(shape)?;
+    for (i, &expected) in next.iter().enumerate().skip(prompt - 1) {
         if let Some(&found) = tokens.get(i + 1)
             && i64::from(found) != i64::from(expected)
         {
@@ -107,12 +112,15 @@ pub fn greedy(tokens: &[i32], logits: &[i32], vocab: usize, prompt: usize) -> Re
 pub struct LanguageEntry {
     /// Number of tokens there are: an input is in `0..vocab`, and a row of logits has as many.
     pub vocab: usize,
+    /// Whether its output is the index of each row's greatest logit, and not the logits.
+    pub found: bool,
     /// The most tokens that the model reads.
     pub context: u32,
 }
 
 impl LanguageEntry {
-    /// Entry `entry` of a circuit, where it is one: public tokens are its one input, logits its one output.
+    /// Entry `entry` of a circuit, where it is one: public tokens are its one input, logits its one output, or which is the
+    /// greatest.
     pub fn of(circuit: &Circuit, entry: usize) -> Result<Self, GenerationError> {
         let entry = circuit
             .entries
@@ -128,8 +136,10 @@ impl LanguageEntry {
         if input.kind != InputKind::Public {
             return Err("its input is private");
         }
-        let ([tokens], [positions, vocab]) = (rows(&input.axes), rows(&output.axes)) else {
-            return Err("its input or output has other axes");
+        let (tokens, positions, vocab, found) = match (rows(&input.axes), rows(&output.axes), &output.label) {
+            ([tokens], [positions], Label::Index(vocab)) => (tokens, positions, Len::fixed(*vocab as usize), true),
+            ([tokens], [positions, vocab], _) => (tokens, positions, vocab.clone(), false),
+            _ => return Err("its input or output has other axes"),
         };
         if tokens != positions || tokens.constant != 0 {
             return Err("positions of input and output differ, or their number is fixed");
@@ -151,6 +161,7 @@ impl LanguageEntry {
         }
         Ok(LanguageEntry {
             vocab: vocab.constant as usize,
+            found,
             context,
         })
     }
@@ -168,7 +179,7 @@ fn rows(axes: &[Len]) -> &[Len] {
 /// which is no token of the statement, is the one of the greatest logit before it.
 pub fn continuation(circuit: &Circuit, statement: &Statement, prompt: &[u32]) -> Result<Vec<u32>, GenerationError> {
     let entry = LanguageEntry::of(circuit, statement.entry as usize)?;
-    let ([tokens], [logits]) = (&statement.inputs[..], &statement.outputs[..]) else {
+    let ([tokens], [output]) = (&statement.inputs[..], &statement.outputs[..]) else {
         return Err(GenerationError::Entry("the statement is of another entry"));
     };
     if prompt.is_empty() || prompt.len() > tokens.len() {
@@ -183,7 +194,17 @@ pub fn continuation(circuit: &Circuit, statement: &Statement, prompt: &[u32]) ->
             expected: prompt[position],
         });
     }
-    greedy(tokens, logits, entry.vocab, prompt.len())
+    if !entry.found {
+        return greedy(tokens, output, entry.vocab, prompt.len());
+    }
+    let next = output
+        .iter()
+        .map(|&a| u32::try_from(a).ok())
+        .collect::<Option<Vec<u32>>>();
+    match next {
+        Some(next) if next.len() == tokens.len() => follow(tokens, &next, prompt.len()),
+        _ => Err(GenerationError::Entry("the statement is of another entry")),
+    }
 }
 
 #[cfg(test)]
@@ -191,7 +212,7 @@ mod tests {
     use super::*;
     use alloc::string::ToString;
     use alloc::vec;
-    use mlc_circuit::{Entry, Label, RuntimeDim};
+    use mlc_circuit::{Entry, RuntimeDim};
     use proptest::prelude::*;
 
     /// Tokens 2 0, then greedy 1 2; logits over three.
@@ -314,7 +335,11 @@ mod tests {
     #[test]
     fn entries_that_are_no_language_model_are_refused() {
         let good = circuit();
-        let entry = LanguageEntry { vocab: 3, context: 8 };
+        let entry = LanguageEntry {
+            vocab: 3,
+            found: false,
+            context: 8,
+        };
         assert_eq!(LanguageEntry::of(&good, 0), Ok(entry));
         let spoil: [fn(&mut Circuit); 9] = [
             |c| c.entries[0].inputs[0].kind = InputKind::Private { segment: 0 },
@@ -339,6 +364,39 @@ mod tests {
         let mut other = statement(&TOKENS, &LOGITS);
         other.inputs.clear();
         assert!(continuation(&good, &other, &[2]).is_err());
+    }
+
+    #[test]
+    fn a_continuation_may_be_found_by_the_circuit() {
+        let mut circuit = circuit();
+        let output = &mut circuit.entries[0].outputs[0];
+        (output.label, output.axes) = (Label::Index(3), vec![Len::dim(0)]);
+        let entry = LanguageEntry {
+            vocab: 3,
+            found: true,
+            context: 8,
+        };
+        assert_eq!(LanguageEntry::of(&circuit, 0), Ok(entry));
+        let of =
+            |tokens: &[i32], next: &[i32], prompt: &[u32]| continuation(&circuit, &statement(tokens, next), prompt);
+        // As the logits have it.
+        let next = [0, 1, 2, 0];
+        assert_eq!(of(&TOKENS, &next, &[2, 0]).unwrap(), [1, 2, 0]);
+        assert_eq!(of(&TOKENS, &next, &[2]).unwrap(), [0, 1, 2, 0]);
+        let (position, found, expected) = (2, 1, 2);
+        let error = GenerationError::NotGreedy {
+            position,
+            found,
+            expected,
+        };
+        assert_eq!(of(&TOKENS, &[0, 2, 2, 0], &[2, 0]), Err(error));
+        for next in [&[0, 1, 2][..], &[0, 1, 2, 0, 0], &[0, -1, 2, 0], &[]] {
+            assert!(matches!(of(&TOKENS, next, &[2, 0]), Err(GenerationError::Entry(_))));
+        }
+        circuit.entries[0].outputs[0].label = Label::Index(4);
+        assert!(LanguageEntry::of(&circuit, 0).is_err());
+        circuit.entries[0].outputs[0].label = Label::None;
+        assert!(LanguageEntry::of(&circuit, 0).is_err());
     }
 
     proptest! {

@@ -180,7 +180,7 @@ fn run(
             let value = match (claim.looked_up(), e.products.is_empty()) {
                 (true, true) => sum,
                 (true, false) => channel.recv_ext(1)?[0],
-                (false, _) => claim.public_part(instance, inputs),
+                (false, _) => claim.public_part(instance, statement),
             };
             sum -= value;
             if claim.looked_up() {
@@ -234,11 +234,11 @@ fn run(
                             reads.push(PendingReads { claim, value });
                             value
                         } else {
-                            claim.public_part(instance, inputs)
+                            claim.public_part(instance, statement)
                         }
                     }
                     Operand::Weight { .. } => {
-                        let Some(claim) = bound.weight_claim(side, &schedule.weights, inputs) else {
+                        let Some(claim) = bound.weight_claim(side, &schedule.weights, statement) else {
                             return Err(VerifyError::Products);
                         };
                         let value = channel.recv_ext(1)?[0];
@@ -259,7 +259,7 @@ fn run(
     let merged = match roots.is_empty() {
         false => {
             let claims = reads.into_iter().map(|r| {
-                let looked_up = r.value - r.claim.public_part(instance, inputs);
+                let looked_up = r.value - r.claim.public_part(instance, statement);
                 (r.claim, looked_up)
             });
             let end = lookups::verify(channel, instance, grind, claims.collect(), inputs, &[])?;

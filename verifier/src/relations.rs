@@ -16,6 +16,7 @@ use num_traits::{One, Zero};
 use crate::commitment::Functional;
 use crate::field::{QM31, dot, dot_integers, eq_points, eq_table, m31, pow2, qm31};
 use crate::functional::{AxisWeights, Weighting, dense, prefix_mass, push, split_point};
+use crate::statement::Statement;
 
 /// One term of a claim: `coefficient · Σ_x w(x) · source[access(x)]`.
 pub struct ClaimTerm<'c> {
@@ -42,11 +43,15 @@ impl ReadClaim<'_> {
     }
 
     /// The part of the value that comes from public inputs and constants.
-    pub fn public_part(&self, instance: &Instance<'_>, inputs: &[Vec<i32>]) -> QM31 {
+    pub fn public_part(&self, instance: &Instance<'_>, statement: &Statement) -> QM31 {
         let mut acc = QM31::zero();
         for t in &self.terms {
             let values = match t.source {
-                Source::Input(i) => &inputs[i as usize],
+                Source::Input(i) => &statement.inputs[i as usize],
+                Source::Below(o) => {
+                    acc += below(&t.weighting, &statement.outputs[o as usize]) * m31(t.coefficient.into());
+                    continue;
+                }
                 Source::Constant(k) => &instance.circuit.constants[k as usize].values,
                 Source::Lookup { .. } => continue,
             };
@@ -54,6 +59,36 @@ impl ReadClaim<'_> {
             acc += dot_integers(&weights, values) * m31(t.coefficient.into());
         }
         acc
+    }
+}
+
+/// `Σ_{x, j} w(x, j) · [j < a(x)]` for weights that are `eq` at a point on every axis, j the last: the sum over j has a closed
+/// form.
+fn below(weighting: &Weighting, values: &[i32]) -> QM31 {
+    let Some((last, rows)) = weighting.axes.split_last() else {
+        return QM31::zero();
+    };
+    let mut weights = weighting.core.to_vec();
+    for axis in rows {
+        let table = axis.weights();
+        weights = weights
+            .iter()
+            .flat_map(|&w| table.iter().map(move |&t| w * t))
+            .collect();
+    }
+    let before = |a: i32| last.before(usize::try_from(a).unwrap_or(0));
+    values
+        .iter()
+        .zip(weights)
+        .fold(QM31::zero(), |acc, (&a, w)| acc + w * before(a))
+}
+
+/// The values of the statement that select rows.
+fn selecting<'s>(outer: &Outer, statement: &'s Statement) -> &'s [i32] {
+    match outer {
+        Outer::Axis { .. } => &[],
+        Outer::Selected { input, .. } => &statement.inputs[*input as usize],
+        Outer::Found { output, .. } => &statement.outputs[*output as usize],
     }
 }
 
@@ -349,7 +384,7 @@ impl<'c> BoundProduct<'_, 'c> {
 
     /// The weights on a weight's outer axis of length `n`: the sum of `eq(point, x)` over the output indices x that
     /// select each of its indices.
-    fn outer_weights(&self, outer: &Outer, n: usize, inputs: &[Vec<i32>]) -> AxisWeights {
+    fn outer_weights(&self, outer: &Outer, n: usize, statement: &Statement) -> AxisWeights {
         let out = self.instance.out(self.equation);
         let point = |axis: u8| self.axis_point(axis as usize);
         let table = |axis: u8| eq_table(point(axis), out[axis as usize]);
@@ -361,14 +396,14 @@ impl<'c> BoundProduct<'_, 'c> {
                 }
                 AxisWeights::sparse((from..n).zip(table(*axis)).collect(), n)
             }
-            Outer::Selected { input, axes } => {
+            Outer::Selected { axes, .. } | Outer::Found { axes, .. } => {
                 let mut points = alloc::vec![QM31::one()];
                 for &a in axes {
                     let table = table(a);
                     points = points.iter().flat_map(|&p| table.iter().map(move |&t| p * t)).collect();
                 }
-                // The statement's values lie in the input's range, and that within the axis.
-                let selected = inputs[*input as usize].iter().zip(points);
+                // The statement's values lie in their range, and that within the axis.
+                let selected = selecting(outer, statement).iter().zip(points);
                 let entries = selected.filter_map(|(&v, e)| Some((usize::try_from(v).ok().filter(|&v| v < n)?, e)));
                 AxisWeights::sparse(entries.collect(), n)
             }
@@ -376,8 +411,8 @@ impl<'c> BoundProduct<'_, 'c> {
     }
 
     /// The claim about a factor that is a weight, given the row challenges common to all weights (the last of the
-    /// batch); `None` for other factors. `inputs` are those of the statement.
-    pub fn weight_claim(&self, side: Side, layout: &WeightLayout, inputs: &[Vec<i32>]) -> Option<WeightClaim> {
+    /// batch); `None` for other factors.
+    pub fn weight_claim(&self, side: Side, layout: &WeightLayout, statement: &Statement) -> Option<WeightClaim> {
         let Operand::Weight { weight, outer } = side.of(self.product) else {
             return None;
         };
@@ -393,7 +428,7 @@ impl<'c> BoundProduct<'_, 'c> {
         let mut axes: Vec<AxisWeights> = outer
             .iter()
             .zip(&columns.shape)
-            .map(|(o, &n)| self.outer_weights(o, n, inputs))
+            .map(|(o, &n)| self.outer_weights(o, n, statement))
             .collect();
         axes.push(AxisWeights::point(
             &row_point[..high],

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use mlc_circuit::{InputKind, Instance};
+use mlc_circuit::{InputKind, Instance, Label};
 use serde::{Deserialize, Serialize};
 
 use crate::security::{Parameters, Schedule};
@@ -153,7 +153,11 @@ impl Statement {
         }
         for (i, values) in self.outputs.iter().enumerate() {
             length("output", i, values.len(), instance.outputs[i].iter().product())?;
-            range("output", i, values, 1 - (1 << 30), (1 << 30) - 1)?;
+            let (lo, hi) = match entry.outputs[i].label {
+                Label::Index(scores) => (0, i32::try_from(scores).unwrap_or(i32::MAX).saturating_sub(1)),
+                Label::None | Label::ArgMax => (1 - (1 << 30), (1 << 30) - 1),
+            };
+            range("output", i, values, lo, hi)?;
         }
         Ok(())
     }

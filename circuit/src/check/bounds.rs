@@ -152,6 +152,7 @@ fn read(c: &Circuit, e: &Entry, r: &Read, known: Known<'_>) -> Interval {
             constant = axes.map(|&n| Len::fixed(n as usize)).collect();
             (known.constant(c, k), &constant)
         }
+        Source::Below(o) => (Interval { lo: 0, hi: 1 }, &e.outputs[o as usize].axes),
         Source::Input(i) => {
             let i = &e.inputs[i as usize];
             (

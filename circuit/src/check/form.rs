@@ -4,8 +4,8 @@ use alloc::{collections::BTreeSet, vec};
 
 use super::CheckError;
 use crate::{
-    Access, AxisMap, Causal, Circuit, Entry, Equation, FormSource, FormTerm, InputKind, Left, Len, Operand, Outer,
-    Product, PublicInput, Read, Segment, SiteRef, Source, VirtualSite,
+    Access, AxisMap, Causal, Circuit, Entry, Equation, FormSource, FormTerm, InputKind, Label, Left, Len, Operand,
+    Outer, Product, PublicInput, Read, Segment, SiteRef, Source, VirtualSite,
 };
 
 const MAX_AXES: usize = 24;
@@ -354,6 +354,13 @@ fn source(c: &Circuit, e: &Entry, name: &str, r: &Read, iterations: usize) -> Re
                 .ok_or_else(|| malformed(name, "an unknown constant"))?;
             (k.axes.len(), None)
         }
+        Source::Below(o) => {
+            let o = e
+                .outputs
+                .get(o as usize)
+                .ok_or_else(|| malformed(name, "an unknown output"))?;
+            (o.axes.len() + 1, None)
+        }
         Source::Lookup {
             site: SiteRef::Segment(s),
             column,
@@ -409,6 +416,11 @@ fn equation(c: &Circuit, e: &Entry, q: &Equation) -> Result<(), CheckError> {
                 .get(*o as usize)
                 .ok_or_else(|| malformed(n, "an unknown output"))?;
             require(o.axes == q.out, n, "an output has the axes of its equation")?;
+            require(
+                !matches!(o.label, Label::Index(_)),
+                n,
+                "an output of indices is found by its equation",
+            )?;
         }
         Left::Cells(cells) => {
             require(
@@ -431,7 +443,8 @@ fn equation(c: &Circuit, e: &Entry, q: &Equation) -> Result<(), CheckError> {
         require(q.out.len() + r.reduce.len() <= MAX_AXES, n, "too many axes")?;
         source(c, e, n, &r.read, q.out.len() + r.reduce.len())?;
     }
-    q.products.iter().try_for_each(|p| product(c, e, q, p))
+    q.products.iter().try_for_each(|p| product(c, e, q, p))?;
+    super::greatest::check(e, q)
 }
 
 /// What selects the index of a weight's outer axis of length `len`: inside it at all run-time dimensions.
@@ -459,6 +472,22 @@ fn outer_index(c: &Circuit, e: &Entry, q: &Equation, o: &Outer, len: u32) -> Res
                 i.lo >= 0 && i64::from(i.hi) < len.into(),
                 n,
                 "a selecting input lies within the weight's axis",
+            )
+        }
+        Outer::Found { output, axes } => {
+            let o = e
+                .outputs
+                .get(*output as usize)
+                .ok_or_else(|| malformed(n, "an unknown output"))?;
+            require(
+                o.axes.len() == axes.len() && o.axes.iter().zip(axes).all(|(l, &a)| *l == q.out[a as usize]),
+                n,
+                "a found output has the output axes that are listed",
+            )?;
+            require(
+                o.label == Label::Index(len),
+                n,
+                "a found output lies within the weight's axis",
             )
         }
     }

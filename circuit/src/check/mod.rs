@@ -2,7 +2,8 @@
 //! owner.
 //!
 //! 1. [`form`]: every index, rank and length is consistent, so that nothing downstream can be out of bounds; [`order`]:
-//!    cells are determined by cells before them, so that the circuit is a function of its inputs and weights.
+//!    cells are determined by cells before them, so that the circuit is a function of its inputs and weights; `greatest`:
+//!    an output that is found is the index of a greatest score.
 //! 2. [`bounds`]: from input ranges, table contents and the weight bounds of the setup proof, every equation holds
 //!    over the integers if it holds modulo p; its digits are unique; every value that occurs is representable, unless the
 //!    equation is partial.
@@ -12,6 +13,7 @@
 pub mod bounds;
 pub mod coverage;
 pub mod form;
+mod greatest;
 mod index;
 pub mod order;
 #[cfg(test)]

@@ -134,6 +134,14 @@ fn determine(e: &Entry, steps: &[Placed<'_>]) -> Result<Vec<Place>, CheckError> 
                     Left::Cells(cells) => cells.iter().for_each(|(_, s)| places[*s as usize].push(place)),
                     Left::Output(o) => outputs[*o as usize] += 1,
                 }
+                if let Some(o) = eq.finds() {
+                    require(
+                        placed.region.is_none(),
+                        &eq.name,
+                        "a greatest score is found in a repetition",
+                    )?;
+                    outputs[o as usize] += 1;
+                }
             }
             Step::Max { site } => {
                 let s = e

@@ -134,6 +134,9 @@ pub(crate) struct ModelOptions {
     /// The entry to run
     #[arg(long, value_name = "NAME")]
     entry: Option<String>,
+    /// Leave this output out of the statement; of logits that are hidden, the greatest is proved to be it
+    #[arg(long, value_name = "OUTPUT")]
+    hide: Vec<String>,
 }
 
 /// The input that a command runs a model on.
@@ -192,6 +195,7 @@ impl ModelOptions {
         if self.entry.is_some() {
             project.entry.clone_from(&self.entry);
         }
+        project.hide.clone_from(&self.hide);
         Ok(project)
     }
 }

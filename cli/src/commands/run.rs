@@ -3,7 +3,7 @@ mod layers;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use mlc_ir::{Data, Outputs, Tensor};
+use mlc_ir::{Data, Outputs};
 use mlc_runtime::exec::execute;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -86,8 +86,9 @@ impl Run {
             // The interpreter uses one core.
             reals = runs.par_iter().map(one).collect::<Result<_, _>>()?;
         }
-        let real = join_real(&reals, &project.manifest);
         let int = join(ints);
+        let found = int.iter().filter(|o| o.indices).map(|o| o.name.as_str());
+        let real = join_real(&reals, &project.manifest, &found.collect::<Vec<_>>());
         let shown = if self.track == Track::F32 { &real } else { &int };
         let compared = (self.track == Track::Both).then(|| agreement(&int, &as_outputs(&real)));
         ui.result(
@@ -149,15 +150,28 @@ fn join(runs: Vec<Vec<Output>>) -> Vec<Output> {
     all
 }
 
-/// Real outputs in the form of integer ones.
-fn join_real(runs: &[Outputs], manifest: &crate::project::Manifest) -> Vec<Output> {
+/// Real outputs in the form of integer ones, and those positions that the integer model gives, too.
+fn join_real(runs: &[Outputs], manifest: &crate::project::Manifest, positions: &[&str]) -> Vec<Output> {
     let one = |run: &Outputs| {
         let real = |(name, data): (&String, &Data)| {
-            let tensor = data.real()?.map(|v| f64::from(*v));
             let table = manifest.outputs.get(name).cloned().unwrap_or_default();
+            let indices = positions.contains(&name.as_str());
+            let (tensor, labels) = match data {
+                Data::Real(tensor) => {
+                    let tensor = tensor.map(|v| f64::from(*v));
+                    let labels = table.scores.then(|| argmax(&tensor.shape, &tensor.data));
+                    (tensor, labels)
+                }
+                Data::Ints(tensor) if indices => {
+                    let labels = tensor.data.iter().map(|v| usize::try_from(*v).unwrap_or(0)).collect();
+                    (tensor.map(|v| *v as f64), Some(labels))
+                }
+                _ => return None,
+            };
             Some(Output {
                 name: name.clone(),
-                labels: table.scores.then(|| argmax(&tensor.shape, &tensor.data)),
+                indices,
+                labels,
                 names: table.names,
                 tensor,
                 parts: Vec::new(),
@@ -169,9 +183,12 @@ fn join_real(runs: &[Outputs], manifest: &crate::project::Manifest) -> Vec<Outpu
 }
 
 fn as_outputs(real: &[Output]) -> Outputs {
-    let data = |t: &Tensor<f64>| Data::Real(t.map(|v| *v as f32));
+    let data = |o: &Output| match o.indices {
+        true => Data::Ints(o.tensor.map(|v| *v as i64)),
+        false => Data::Real(o.tensor.map(|v| *v as f32)),
+    };
     Outputs {
-        values: real.iter().map(|o| (o.name.clone(), data(&o.tensor))).collect(),
+        values: real.iter().map(|o| (o.name.clone(), data(o))).collect(),
         ..Outputs::default()
     }
 }

@@ -61,7 +61,7 @@ impl Shared {
         let stack: Vec<StackAxis> = used.stack.iter().map(|s| s.0.clone()).collect();
         let outer = used.outer.iter().map(|select| match select {
             Select::Axis(ax) => fixed(ax),
-            Select::From { len, .. } | Select::Input { len, .. } => *len,
+            Select::From { len, .. } | Select::Input { len, .. } | Select::Found { len, .. } => *len,
         });
         let outer: Vec<u32> = used.stack.iter().map(|s| fixed(&s.1)).chain(outer).collect();
         let known = self.weights.iter().zip(&self.recipes).position(|(w, r)| {
@@ -167,6 +167,10 @@ fn read(read: &Read, factor: i64, iterations: &[Ax]) -> Written<c::Read> {
     })
 }
 
+fn positions(iterations: &[Ax], axes: &[Ax]) -> Written<Vec<u8>> {
+    axes.iter().map(|ax| position(iterations, *ax)).collect()
+}
+
 fn select(select: &Select, iterations: &[Ax]) -> Written<c::Outer> {
     Ok(match select {
         Select::Axis(ax) => c::Outer::axis(position(iterations, *ax)?),
@@ -176,10 +180,11 @@ fn select(select: &Select, iterations: &[Ax]) -> Written<c::Outer> {
         },
         Select::Input { input, axes, .. } => c::Outer::Selected {
             input: *input,
-            axes: axes
-                .iter()
-                .map(|ax| position(iterations, *ax))
-                .collect::<Written<_>>()?,
+            axes: positions(iterations, axes)?,
+        },
+        Select::Found { output, axes, .. } => c::Outer::Found {
+            output: *output,
+            axes: positions(iterations, axes)?,
         },
     })
 }

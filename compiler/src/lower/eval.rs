@@ -79,6 +79,7 @@ impl State<'_> {
                     self.inputs[i as usize][flat(&shape, cell)]
                 })
             }
+            Source::Below(_) => unreachable!("only scores are evaluated of an equation that finds an output"),
             Source::Constant(k) => {
                 let k = &self.circuit.constants[k as usize];
                 let shape: Vec<usize> = k.axes.iter().map(|n| *n as usize).collect();
@@ -150,6 +151,7 @@ impl State<'_> {
                             let cell: Vec<usize> = axes.iter().map(|a| x[*a as usize]).collect();
                             usize::try_from(self.inputs[*input as usize][flat(&shape, &cell)]).unwrap()
                         }
+                        Outer::Found { .. } => unreachable!("nothing is found before the scores are"),
                     };
                     at = at * *n as usize + index;
                 }
@@ -165,7 +167,11 @@ impl State<'_> {
 
     fn equation(&mut self, at: usize, block: Option<usize>) {
         let entry = self.entry;
-        let q = &entry.equations[at];
+        let output = entry.equations[at].finds();
+        let q = match output {
+            Some(_) => &entry.equations[at].scores(),
+            None => &entry.equations[at],
+        };
         let shape = self.shape(&q.out);
         let mut found = Vec::new();
         each(&shape, |x| {
@@ -190,6 +196,18 @@ impl State<'_> {
             }
             found.push((flat(&shape, x), right));
         });
+        if let Some(output) = output {
+            // So far it is the scores, negated.
+            let row = shape.last().copied().unwrap();
+            for (x, scores) in found.chunks_mut(row).enumerate() {
+                let greatest = scores.iter().map(|s| -s.1).max().unwrap();
+                let at = scores.iter().position(|s| -s.1 == greatest).unwrap();
+                self.outputs[output as usize][x] = at as i64;
+                for (j, s) in scores.iter_mut().enumerate() {
+                    s.1 += greatest - i64::from(j < at);
+                }
+            }
+        }
         for (cell, right) in found {
             match &q.left {
                 Left::Output(o) => self.outputs[*o as usize][cell] = right,

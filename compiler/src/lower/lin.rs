@@ -18,13 +18,15 @@ pub(crate) enum Select {
     From { ax: Ax, offset: Len, len: u32 },
     /// A public input at these axes, one per axis of the input; the weight's axis has length `len`.
     Input { input: u16, axes: Vec<Ax>, len: u32 },
+    /// An output of indices at these axes, one per axis of the output; the weight's axis has length `len`.
+    Found { output: u16, axes: Vec<Ax>, len: u32 },
 }
 
 impl Select {
     fn axes(&self) -> &[Ax] {
         match self {
             Select::Axis(ax) | Select::From { ax, .. } => std::slice::from_ref(ax),
-            Select::Input { axes, .. } => axes,
+            Select::Input { axes, .. } | Select::Found { axes, .. } => axes,
         }
     }
 
@@ -40,6 +42,7 @@ impl Select {
                 let axes = axes.into_iter().map(|a| if a == ax { *only } else { a }).collect();
                 Some(vec![Select::Input { input, axes, len }])
             }
+            // What is found is an output: nothing reshapes it.
             _ => None,
         }
     }

@@ -11,6 +11,7 @@
 //! | [`linear`] | contractions, convolutions, products |
 //! | [`weight`] | weights as operands, their recipes |
 //! | [`builder`] | an entry's cells, equations, steps |
+//! | [`greatest`] | the index of a greatest score |
 //! | [`maximum`] | maxima of indices |
 //! | [`rope`] | rotary embeddings as products with constants |
 //! | [`repeat`] | repeated regions, residual streams |
@@ -23,6 +24,7 @@ mod builder;
 mod emit;
 mod error;
 mod finish;
+mod greatest;
 mod lin;
 mod linear;
 mod maximum;
@@ -77,7 +79,7 @@ impl Default for LowerOptions {
 enum Val {
     Lin(Lin),
     Weight(WeightView),
-    /// The position of the maximum of a value: a label of an output, no tensor.
+    /// The position of the maximum of a value: a label of an output, or an output of its own, but no tensor.
     ArgMax(ValueId),
     /// Indices of rows: a public input, or positions.
     Index(Index),
@@ -318,14 +320,15 @@ impl EntryLowering<'_> {
     fn outputs(&mut self) -> Result<(), LowerError> {
         let entry = self.entry;
         let ports: Vec<_> = entry.outputs.iter().zip(entry.body.results.iter().copied()).collect();
-        // Scores whose label is also an output are reported with it.
+        // Scores whose label is also an output are reported with it; a label of scores that are no output is one itself.
         let scored = |id: ValueId, vals: &BTreeMap<ValueId, Val>| match vals.get(&id) {
             Some(Val::ArgMax(x)) => Some(*x),
             _ => None,
         };
-        let labelled: Vec<ValueId> = ports.iter().filter_map(|(_, id)| scored(*id, &self.vals)).collect();
-        let direct: Vec<ValueId> = ports.iter().map(|(_, id)| *id).collect();
-        for (port, id) in ports {
+        let shown = || ports.iter().filter(|(port, _)| port.visibility == Visibility::Public);
+        let labelled: Vec<ValueId> = shown().filter_map(|(_, id)| scored(*id, &self.vals)).collect();
+        let direct: Vec<ValueId> = shown().map(|(_, id)| *id).collect();
+        for &(port, id) in &ports {
             let place = Place {
                 layer: port.name.clone(),
                 op: "output",
@@ -336,17 +339,18 @@ impl EntryLowering<'_> {
                 Visibility::Private => continue,
                 Visibility::Committed => return Err(place.fail("outputs are public or private")),
             }
-            let source = match scored(id, &self.vals) {
-                Some(x) if direct.contains(&x) => continue,
-                Some(x) => x,
-                None => id,
-            };
-            let label = if labelled.contains(&source) {
-                c::Label::ArgMax
-            } else {
-                c::Label::None
-            };
-            self.output(&port.name, source, label, &place)?;
+            match scored(id, &self.vals) {
+                Some(x) if direct.contains(&x) => {}
+                Some(x) => self.greatest(&port.name, x, &place)?,
+                None => {
+                    let label = if labelled.contains(&id) {
+                        c::Label::ArgMax
+                    } else {
+                        c::Label::None
+                    };
+                    self.output(&port.name, id, label, &place)?;
+                }
+            }
         }
         Ok(())
     }
@@ -395,7 +399,9 @@ impl EntryLowering<'_> {
                 Ok(linear::weight_value(&view, stack, &mut self.b.axes))
             }
             Some(Val::Index(_)) => Err(place.fail("indices select rows of a weight, and are no numbers")),
-            Some(Val::ArgMax(_)) => Err(place.fail("the position of a maximum is only a label of an output")),
+            Some(Val::ArgMax(_)) => {
+                Err(place.fail("the position of a maximum is an output, and no number to compute with"))
+            }
             None => Err(place.fail("an operand without value")),
         }
     }

@@ -83,11 +83,11 @@ fn checked_at(module: Module, seed: u64, tolerance: f64, bits: u32) -> Compiled 
             panic!("{name}")
         };
         assert_eq!(*data, tensor.data, "{name}\n{}", compiled.quantised);
-        let id = entry.body.results[entry.outputs.iter().position(|o| o.name == *name).unwrap()];
-        let scale = entry.ty(id).elem.int().unwrap().scale;
         let Data::Real(tensor) = &real.values[name] else {
             continue;
         };
+        let id = entry.body.results[entry.outputs.iter().position(|o| o.name == *name).unwrap()];
+        let scale = entry.ty(id).elem.int().unwrap().scale;
         let most = tensor.data.iter().fold(1e-3f32, |m, v| m.max(v.abs()));
         for (q, r) in data.iter().zip(&tensor.data) {
             let error = (*q as f64 * scale - f64::from(*r)).abs();
@@ -185,6 +185,49 @@ fn an_mlp_becomes_two_equations_per_layer() {
     assert_eq!(entry.outputs.len(), 1);
     assert_eq!(entry.outputs[0].label, mlc_circuit::Label::ArgMax);
     assert_eq!(made.weights.len(), 4);
+}
+
+#[test]
+fn a_label_without_its_scores_is_found_by_an_equation() {
+    let made = checked(
+        module(|g| {
+            let x = g.input("image", Visibility::Public, batched(&[64]));
+            let h = linear(g, "fc1", x, 64, 32);
+            let h = relu(g, h);
+            let y = linear(g, "fc2", h, 32, 10);
+            let label = g.argmax(y).unwrap();
+            g.output("label", label, Visibility::Public);
+        }),
+        1,
+        0.1,
+    );
+    let entry = &made.circuit.entries[0];
+    let [label] = &entry.outputs[..] else {
+        panic!("{:?}", entry.outputs)
+    };
+    assert_eq!(
+        (label.name.as_str(), &label.label),
+        ("label", &mlc_circuit::Label::Index(10))
+    );
+    assert_eq!(label.axes, [mlc_circuit::Len::dim(0)]);
+    let found = entry.equations.iter().find(|q| q.finds() == Some(0)).unwrap();
+    // Weight and bias, each compared and found; a bias has a row for each score.
+    assert_eq!(found.products.len(), 4);
+    assert!(made.circuit.weights.iter().any(|w| w.outer == [10] && w.row_len == 1));
+}
+
+#[test]
+fn scores_that_are_no_layer_have_no_label_of_their_own() {
+    let module = module(|g| {
+        let x = g.input("image", Visibility::Public, batched(&[10]));
+        let label = g.argmax(x).unwrap();
+        g.output("label", label, Visibility::Public);
+    });
+    let prepared = crate::prepare(module.clone(), &mut |_, _| {}).unwrap();
+    let (weights, inputs) = samples(&module, &prepared, 3);
+    let plan = plan(&prepared, &weights, &inputs);
+    let error = crate::compile(module, &plan, &crate::CompileOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("make them an output"), "{error}");
 }
 
 #[test]

@@ -74,6 +74,8 @@ impl Fast {
         match source {
             Source::Input(i) => &state.inputs[i as usize],
             Source::Constant(k) => &state.instance.circuit.constants[k as usize].values,
+            // Of an equation that finds an output, only scores are evaluated.
+            Source::Below(_) => &[],
             Source::Lookup { site, column } => self.columns.get(&(site, column)).map_or(&[], |v| v.as_slice()),
         }
     }
@@ -153,6 +155,7 @@ fn source_bounds(instance: &Instance, source: Source) -> (i64, i64) {
             let bound = |v: Option<&i32>| i64::from(v.copied().unwrap_or(0));
             (bound(values.iter().min()), bound(values.iter().max()))
         }
+        Source::Below(_) => (0, 1),
         Source::Lookup { site, column } => {
             let table = match site {
                 SiteRef::Segment(s) => entry.segments[s as usize].table,
@@ -301,7 +304,7 @@ fn weight_rows(state: &State, w: &Weight, outer: &[Outer], iters: &[Iter], axes:
                 strides[i] = stride;
                 base += (iters[i].start + offset.at(&state.instance.dims).unwrap_or(0)) * stride;
             }
-            Outer::Selected { .. } => selected.push((o, stride)),
+            Outer::Selected { .. } | Outer::Found { .. } => selected.push((o, stride)),
         }
         stride *= len as usize;
     }
@@ -478,7 +481,7 @@ impl Evaluator for Fast {
         if !self.bounded[q] {
             return Reference.right(state, q, slice);
         }
-        let e = &state.instance.entry.equations[q];
+        let e = state.equation(q);
         self.prepare(state, e, slice);
         let shape = state.instance.out(e);
         let len = part(shape.iter().product(), &shape, slice).len();
@@ -606,6 +609,7 @@ mod tests {
         agree(&testing::conv_max_pool(2, 3, 9, 6));
         agree(&testing::residual_blocks(5, 32, 5));
         agree(&testing::tokens_to_logits(3, 10, 17, 20, 8, true));
+        agree(&testing::tokens_to_next(3, 10, 17, 20, 8, true));
     }
 
     proptest! {

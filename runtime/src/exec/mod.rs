@@ -192,7 +192,10 @@ fn one(state: &mut State, step: &Step, repeat: Option<(usize, u32)>, by: &mut im
             let q = *q as usize;
             let e = &state.instance.entry.equations[q];
             check_repeat(&e.name, repeat, || state.instance.out(e))?;
-            let right = by.right(state, q, slice)?;
+            let mut right = by.right(state, q, slice)?;
+            if let Some(output) = e.finds() {
+                state.find(q, output, &mut right);
+            }
             for weight in e.products.iter().filter_map(Product::weight) {
                 state.weights.release(weight.into());
             }

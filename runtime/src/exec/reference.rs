@@ -138,7 +138,7 @@ fn mask(state: &State, t: &FormTerm, x: &[usize]) -> i32 {
 
 impl Evaluator for Reference {
     fn right(&mut self, state: &State, q: usize, slice: Option<usize>) -> Result<Vec<i32>, ExecError> {
-        let e = &state.instance.entry.equations[q];
+        let e = state.equation(q);
         let mut out = Vec::new();
         let mut wrong = None;
         for_each_index(&state.instance.out(e), slice, |x| {

@@ -1,6 +1,8 @@
 //! The integers computed so far: digits, table checks, maxima, and the looked-up values.
 
-use mlc_circuit::{CellTree, InputKind, Instance, Left, Outer, SiteRef, Source, Table};
+use std::collections::BTreeMap;
+
+use mlc_circuit::{CellTree, Equation, InputKind, Instance, Left, Outer, SiteRef, Source, Table};
 
 use super::{Appended, ExecError, Execution};
 use crate::weights::IntWeights;
@@ -13,6 +15,8 @@ pub(super) struct State<'a> {
     pub(super) segments: Vec<Vec<i32>>,
     pub(super) sites: Vec<Vec<i32>>,
     outputs: Vec<Vec<i32>>,
+    /// Of equations that find an output, what is evaluated before it is known.
+    scores: BTreeMap<usize, Equation>,
 }
 
 /// The part of a row-major tensor at `slice` of its first axis.
@@ -57,6 +61,10 @@ impl<'a> State<'a> {
             segments: instance.segments.iter().map(|l| vec![0; l.len()]).collect(),
             sites: entry.sites.iter().map(|s| zeros(instance.lens(&s.axes))).collect(),
             outputs: instance.outputs.iter().cloned().map(zeros).collect(),
+            scores: (entry.equations.iter().enumerate())
+                .filter(|(_, q)| q.finds().is_some())
+                .map(|(id, q)| (id, q.scores()))
+                .collect(),
         };
         state.check_weights()?;
         if inputs.len() != entry.inputs.len() {
@@ -179,15 +187,39 @@ impl<'a> State<'a> {
         }
     }
 
+    /// The equation as its right side is evaluated: of one that finds an output, the scores alone.
+    pub(super) fn equation(&self, q: usize) -> &Equation {
+        self.scores.get(&q).unwrap_or(&self.instance.entry.equations[q])
+    }
+
     /// The value of a source at a row-major position.
     pub(super) fn value(&self, source: Source, at: usize) -> i64 {
         match source {
             Source::Input(i) => self.inputs[i as usize][at].into(),
             Source::Constant(k) => self.instance.circuit.constants[k as usize].values[at].into(),
+            Source::Below(o) => {
+                let scores = self.instance.source_shape(source).pop().unwrap_or(1);
+                i64::from((at % scores) < self.outputs[o as usize][at / scores] as usize)
+            }
             Source::Lookup { site, column } => match self.lookups(site) {
                 (Some(table), keys) => table.columns[column as usize][keys[at] as usize].into(),
                 (None, _) => 0,
             },
+        }
+    }
+
+    /// Finds an output from `right`, which is `-S(x, j)`, and makes of it `S(x, a(x)) - S(x, j) - [j < a(x)]`.
+    pub(super) fn find(&mut self, q: usize, output: u16, right: &mut [i32]) {
+        let shape = self.instance.out(&self.instance.entry.equations[q]);
+        let scores = shape.last().copied().unwrap_or(1);
+        let found = &mut self.outputs[output as usize];
+        for (a, row) in found.iter_mut().zip(right.chunks_exact_mut(scores)) {
+            let greatest = (1..row.len()).fold(0, |best, j| if row[j] < row[best] { j } else { best });
+            let least = row[greatest];
+            for (j, v) in row.iter_mut().enumerate() {
+                *v = v.wrapping_sub(least).wrapping_sub(i32::from(j < greatest));
+            }
+            *a = greatest as i32;
         }
     }
 
@@ -248,6 +280,11 @@ impl<'a> State<'a> {
                 let at = axes.iter().zip(shape).fold(0, |at, (&a, n)| at * n + x[a as usize]);
                 // Inputs have been checked to lie in their range, which the circuit's checks have to be one of indices.
                 self.inputs[*input as usize][at] as usize
+            }
+            Outer::Found { output, axes } => {
+                let shape = &self.instance.outputs[*output as usize];
+                let at = axes.iter().zip(shape).fold(0, |at, (&a, n)| at * n + x[a as usize]);
+                self.outputs[*output as usize][at] as usize
             }
         }
     }

@@ -228,6 +228,8 @@ impl<B: Backend> Sources for Run<'_, '_, B> {
         match source {
             Source::Input(i) => (&self.tables.inputs[i as usize], &self.instance.inputs[i as usize]),
             Source::Constant(k) => (&self.tables.constants[k as usize], &self.constant_shapes[k as usize]),
+            // The verifier sums it by itself, and no factor reads it.
+            Source::Below(_) => (&[], &[]),
             Source::Lookup { site, column } => {
                 let values = self
                     .tables
@@ -238,6 +240,10 @@ impl<B: Backend> Sources for Run<'_, '_, B> {
                 (values, self.instance.site(site).map_or(&[][..], |s| &s.layout.shape))
             }
         }
+    }
+
+    fn found(&self, output: u16) -> &[i32] {
+        &self.statement.outputs[output as usize]
     }
 
     fn weight(&self, weight: u16) -> &[i16] {
@@ -352,7 +358,7 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
                             }
                         }
                         Factor::Weight { .. } => {
-                            if let Some(claim) = bound.weight_claim(side, &schedule.weights, &self.statement.inputs) {
+                            if let Some(claim) = bound.weight_claim(side, &schedule.weights, self.statement) {
                                 channel.send_ext(label::WEIGHT_CLAIM, &[value]);
                                 let folded = claim.folded_value(value, row_point);
                                 weight_claims.push((claim, folded));

@@ -181,6 +181,8 @@ pub fn pull<B: VectorOps>(
 pub trait Sources {
     /// Values of a source tensor.
     fn values(&self, source: mlc_circuit::Source) -> (&[M31], &[usize]);
+    /// Indices of an output that an equation finds.
+    fn found(&self, output: u16) -> &[i32];
     /// Integers of a weight, row-major over `outer ++ [contraction]`.
     fn weight(&self, weight: u16) -> &[i16];
     /// The weights, of which a part that has been read may be released.
@@ -300,6 +302,7 @@ fn weight_factor<B: IntegerOps>(
                 let (tokens, _) = sources.values(Source::Input(*input));
                 tokens.iter().map(|&v| v.0 as usize).collect()
             }
+            Outer::Found { output, .. } => sources.found(*output).iter().map(|&v| v as usize).collect(),
         };
         let len = len as usize;
         targets = targets

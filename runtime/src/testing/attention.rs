@@ -116,6 +116,22 @@ pub(super) fn causal(rank: usize, offset: usize, window: Option<u32>) -> Mask {
 /// by position (from row `offset`), products with a constant, masked scores, weighted sums, and logits over the
 /// vocabulary with the embedding as head. `hide` adds a mask in the statement.
 pub fn tokens_to_logits(batch: usize, tokens: u32, most: u32, vocabulary: usize, width: usize, hide: bool) -> Case {
+    let logits = |b: &mut Builder, out: &[Len], head| b.output("logits", out, vec![], vec![head], Label::ArgMax);
+    language_model([batch, vocabulary, width], [tokens, most], hide, logits)
+}
+
+/// [`tokens_to_logits`] of which the statement has the index of the greatest logit alone.
+pub fn tokens_to_next(batch: usize, tokens: u32, most: u32, vocabulary: usize, width: usize, hide: bool) -> Case {
+    let next = |b: &mut Builder, out: &[Len], head| b.greatest("next", out, vec![head]);
+    language_model([batch, vocabulary, width], [tokens, most], hide, next)
+}
+
+fn language_model(
+    [batch, vocabulary, width]: [usize; 3],
+    [tokens, most]: [u32; 2],
+    hide: bool,
+    output: impl FnOnce(&mut Builder, &[Len], Product),
+) -> Case {
     let mut b = Builder::new("tokens to logits", 11);
     let rows = Len::fixed(batch);
     let length = b.dim("tokens", most);
@@ -195,14 +211,14 @@ pub fn tokens_to_logits(batch: usize, tokens: u32, most: u32, vocabulary: usize,
             outer: vec![Outer::axis(2)],
         },
     };
-    b.output("logits", &out, vec![], vec![head], Label::ArgMax);
+    output(&mut b, &out, head);
     let mut case = Case::new(b, &[tokens]);
     show_first(&mut case);
     case
 }
 
 /// One layer of attention with a cache, over `batch` sequences of up to `most` tokens in all, read link by link: embeddings by
-/// token and position, turned queries and keys, a causal mask, weighted sums, and logits. Queries are those of a link, keys and
+/// token and position, turned queries and keys, a causal mask, weighted sums, logits and the greatest of them. Queries are those of a link, keys and
 /// values those of all links so far. The dimensions are `tokens` and `past`; inputs are of the first link.
 pub fn cached_attention(batch: usize, tokens: u32, most: u32, vocabulary: usize, width: usize) -> Case {
     let mut b = Builder::new("cached attention", 13);
@@ -288,7 +304,8 @@ pub fn cached_attention(batch: usize, tokens: u32, most: u32, vocabulary: usize,
             outer: vec![Outer::axis(2)],
         },
     };
-    b.output("logits", &out, vec![], vec![head], Label::ArgMax);
+    b.output("logits", &out, vec![], vec![head.clone()], Label::ArgMax);
+    b.greatest("next", &out, vec![head]);
     Case::new(b, &[tokens, 0])
 }
 

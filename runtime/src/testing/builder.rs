@@ -459,6 +459,66 @@ impl Builder {
         });
     }
 
+    /// A public output of the index, along the last of `out`, of the greatest `Σ products`, each a contraction with a weight
+    /// of which that axis is an outer one.
+    pub fn greatest(&mut self, name: &str, out: &[Len], products: Vec<Product>) {
+        let last = out.len() - 1;
+        let rows: Vec<u8> = (0..last as u8).collect();
+        self.entry().outputs.push(PublicOutput {
+            name: name.into(),
+            axes: out[..last].to_vec(),
+            scale: 1.0,
+            label: Label::Index(out[last].constant),
+        });
+        let output = self.entry().outputs.len() as u16 - 1;
+        let found = |p: &Product| {
+            let mut p = p.clone();
+            let uses = |o: &Operand, axis| match o {
+                Operand::Reads(reads) => reads.iter().any(|r| r.access.uses(axis)),
+                Operand::One | Operand::Weight { .. } => false,
+            };
+            p.shared = rows
+                .iter()
+                .copied()
+                .filter(|&axis| uses(&p.a, axis) || uses(&p.b, axis))
+                .collect();
+            for o in [&mut p.a, &mut p.b] {
+                if let Operand::Weight { outer, .. } = o {
+                    let axes = rows.clone();
+                    let j = outer.iter_mut().filter(|o| **o == Outer::axis(last as u8));
+                    j.for_each(|o| {
+                        *o = Outer::Found {
+                            output,
+                            axes: axes.clone(),
+                        }
+                    });
+                }
+            }
+            p
+        };
+        let greatest: Vec<Product> = products.iter().map(found).collect();
+        let compared = products.into_iter().map(|p| Product {
+            coefficient: -p.coefficient,
+            ..p
+        });
+        let below = Read {
+            coefficient: -1,
+            source: Source::Below(output),
+            access: Access::identity(out.len()),
+        };
+        let products = compared.chain(greatest).collect();
+        let (mut e, _, hi) = self.unsigned(name, out, vec![plain(below)], products);
+        let bits = (i64::BITS - hi.leading_zeros()).max(2);
+        let low = bits.div_ceil(2);
+        let [lo, hi] = [low, bits - low].map(|bits| {
+            let table = self.table(Table::range(bits as u8));
+            self.segment(format!("{name}.d"), out, Some(table), true)
+        });
+        e.left = Left::Cells(vec![(1, lo), (1 << low, hi)]);
+        e.partial = true;
+        self.equation(e);
+    }
+
     /// `y[.., j] = Σ over x's last `rank` axes of x · w[j, ..]`, for output axes `x.axes[..] ++ [n]`. The axes of `x`
     /// that are contracted must be fixed.
     pub fn linear(&mut self, name: &str, x: &Act, rank: usize, n: usize, bits: u8) -> (Vec<Len>, Product) {

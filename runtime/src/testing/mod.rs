@@ -18,7 +18,7 @@ mod rng;
 
 use mlc_circuit::Circuit;
 
-pub use attention::{Mask, cached_attention, tokens_to_logits};
+pub use attention::{Mask, cached_attention, tokens_to_logits, tokens_to_next};
 pub use builder::{Act, Activation, Builder, Conv, plain};
 pub use examples::{conv_max_pool, linear_relu, residual_blocks};
 pub use random::random;
@@ -78,6 +78,7 @@ mod tests {
         accepted(&conv_max_pool(2, 1, 8, 5));
         accepted(&residual_blocks(3, 12, 4));
         accepted(&tokens_to_logits(2, 3, 5, 7, 6, true));
+        accepted(&tokens_to_next(2, 3, 5, 7, 6, true));
         accepted(&cached_attention(2, 3, 7, 5, 6));
     }
 

@@ -72,6 +72,10 @@ fn logits(b: &mut Builder, x: &Act) {
     if b.rng.once_in(3) {
         products[0].coefficient = -3;
     }
+    if b.rng.once_in(3) {
+        products.truncate(1);
+        return b.greatest("next", &out, products);
+    }
     b.output("logits", &out, vec![], products, Label::ArgMax);
 }
 
@@ -386,5 +390,11 @@ fn attention(b: &mut Builder, batch: Len) {
             outer: vec![Outer::axis(2)],
         },
     };
+    if b.rng.once_in(2) {
+        // A sum of layers, which may be 0 for every score: all are equal then.
+        let mut twice = head.clone();
+        twice.coefficient = b.rng.pick(&[2, -1]);
+        return b.greatest("next", &out, vec![head, twice]);
+    }
     b.output("logits", &out, vec![], vec![head], Label::ArgMax);
 }

@@ -25,6 +25,7 @@ mod attention;
 mod cells;
 mod circuits;
 mod claims;
+mod greatest;
 mod keys;
 mod liar;
 mod messages;

@@ -113,6 +113,20 @@ impl AxisWeights {
         }
     }
 
+    /// The weights by index, of an axis without core.
+    pub fn weights(&self) -> Vec<QM31> {
+        self.table().local
+    }
+
+    /// The sum of the weights of the indices below `end`, of an axis without core.
+    pub fn before(&self, end: usize) -> QM31 {
+        match &self.local {
+            Local::Point(point) => prefix_mass(point, end),
+            Local::Ones => crate::field::qm31(end as i64),
+            Local::Sparse(entries) => entries.iter().filter(|e| e.0 < end).map(|e| e.1).sum(),
+        }
+    }
+
     /// The weight of local index `x`.
     fn local_at(&self, x: usize) -> QM31 {
         match &self.local {
