@@ -69,6 +69,14 @@ pub(crate) fn argmax<T: PartialOrd>(shape: &[usize], values: &[T]) -> Vec<usize>
 impl Output {
     /// The values as nested lists.
     pub(crate) fn json(&self) -> Value {
+        let nested = self.nested();
+        match self.indices {
+            true => whole(nested),
+            false => nested,
+        }
+    }
+
+    fn nested(&self) -> Value {
         if self.parts.is_empty() {
             return nest(&self.tensor.shape, &self.tensor.data);
         }
@@ -100,7 +108,9 @@ impl Output {
 
     /// A short form of the values.
     pub(crate) fn summary(&self) -> String {
-        let shown: Vec<String> = self.tensor.data.iter().take(12).map(|v| format!("{v:.3}")).collect();
+        let digits = if self.indices { 0 } else { 3 };
+        let shown = self.tensor.data.iter().take(12).map(|v| format!("{v:.digits$}"));
+        let shown: Vec<String> = shown.collect();
         let more = self.tensor.data.len().saturating_sub(12);
         let more = if more > 0 {
             format!(" … {more} more")
@@ -115,6 +125,15 @@ impl Output {
             }
         };
         format!("{}{shape} = {}{more}", self.name, shown.join(" "))
+    }
+}
+
+/// Numbers of nested lists as integers.
+fn whole(value: Value) -> Value {
+    match value {
+        Value::Array(list) => list.into_iter().map(whole).collect(),
+        Value::Number(n) => n.as_f64().map_or(Value::Null, |v| json!(v as i64)),
+        other => other,
     }
 }
 
@@ -209,6 +228,23 @@ mod tests {
         };
         assert_eq!(output.json(), json!([[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]]]));
         assert!(output.summary().starts_with("y[1, 2, 2] [1, 1, 2] = 1.000"));
+    }
+
+    #[test]
+    fn positions_are_integers() {
+        let output = Output {
+            name: "next".into(),
+            tensor: Tensor {
+                shape: vec![3],
+                data: vec![1.0, 0.0, 20.0],
+            },
+            parts: Vec::new(),
+            labels: None,
+            indices: true,
+            names: Vec::new(),
+        };
+        assert_eq!(output.json().to_string(), "[1,0,20]");
+        assert_eq!(output.summary(), "next[3] = 1 0 20");
     }
 
     #[test]

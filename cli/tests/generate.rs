@@ -99,6 +99,74 @@ fn proved(dir: &Path) -> Vec<u64> {
 }
 
 #[test]
+fn a_text_is_proved_without_its_logits() {
+    for name in ["llama", "gpt2"] {
+        let dir = model(name);
+        let root = dir.path();
+        let prove = ["--prove", "--segment", "2", "--report"];
+        let shown = generate(root, "6", &[&prove[..], &["shown.json", "-o", "shown.proof"]].concat());
+        shown.with(0);
+        let hide = ["hidden.json", "-o", "hidden.proof", "--hide", "logits"];
+        generate(root, "6", &[&prove[..], &hide].concat()).with(0);
+        let report = |file: &str| serde_json::from_slice::<Value>(&std::fs::read(root.join(file)).unwrap()).unwrap();
+        let new = ids(&report("shown.json"));
+        assert_eq!(ids(&report("hidden.json")), new, "{name}");
+
+        // The statements have one index a position, and the same text follows from them.
+        let chain = ChainFile::decode(&std::fs::read(root.join("hidden.proof")).unwrap()).unwrap();
+        let tokens: Vec<usize> = chain.links.iter().map(|l| l.statement.inputs[0].len()).collect();
+        assert_eq!(tokens, [3, 2, 2, 1]);
+        for link in &chain.links {
+            assert_eq!(link.statement.outputs.len(), 1);
+            assert_eq!(link.statement.outputs[0].len(), link.statement.inputs[0].len());
+        }
+        let verify = |proof: &str, more: &[&str]| {
+            let args = [
+                "verify",
+                ".",
+                "--proof",
+                proof,
+                "--prompt",
+                PROMPT,
+                "--output-format",
+                "json",
+            ];
+            mlc_in(root, &[&args[..], more].concat())
+        };
+        let verified = verify("hidden.proof", &["--hide", "logits"]).with(0).json();
+        assert_eq!(ids(&verified), new);
+        assert_eq!(ids(&verify("shown.proof", &[]).with(0).json()), new);
+        // The key says what is public.
+        verify("hidden.proof", &[]).with(1);
+        verify("shown.proof", &["--hide", "logits"]).with(1);
+
+        // Another token in the statement.
+        for (link, position) in [(0, 2), (1, 0), (3, 0)] {
+            let mut lie = chain.clone();
+            let found = &mut lie.links[link].statement.outputs[0][position];
+            *found = (*found + 1) % 41;
+            std::fs::write(root.join("lie.proof"), lie.encode()).unwrap();
+            let ran = verify("lie.proof", &["--hide", "logits"]).with(1);
+            assert!(
+                ran.err.contains("the batch of products does not match its operands"),
+                "{ran:?}"
+            );
+        }
+        let run = ["run", ".", "--prompt", PROMPT, "--hide"];
+        mlc_in(root, &[&run[..], &["scores"]].concat())
+            .with(2)
+            .says_all(&["no output 'scores' to hide", "logits, next"]);
+        mlc_in(root, &[&run[..], &["logits", "--hide", "next"]].concat())
+            .with(2)
+            .says("every output of the entry 'main' is private");
+        // In the settings.
+        let settings = std::fs::read_to_string(root.join("mlc.toml")).unwrap();
+        std::fs::write(root.join("mlc.toml"), settings + "[outputs.logits]\nprivate = true\n").unwrap();
+        assert_eq!(ids(&verify("hidden.proof", &[]).with(0).json()), new);
+    }
+}
+
+#[test]
 fn a_text_is_proved_and_verified_against_its_prompt() {
     for name in ["llama", "gpt2"] {
         let dir = model(name);
