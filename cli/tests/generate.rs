@@ -148,7 +148,7 @@ fn a_text_is_proved_without_its_logits() {
             std::fs::write(root.join("lie.proof"), lie.encode()).unwrap();
             let ran = verify("lie.proof", &["--hide", "logits"]).with(1);
             assert!(
-                ran.err.contains("the batch of products does not match its operands"),
+                ran.out.contains("the batch of products does not match its operands"),
                 "{ran:?}"
             );
         }

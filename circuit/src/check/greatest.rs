@@ -11,7 +11,7 @@ use crate::{Access, Entry, Equation, Label, Left, Len, Operand, Outer, Product, 
 pub(super) fn check(e: &Entry, q: &Equation) -> Result<(), CheckError> {
     let n = &q.name;
     let below = q.all_reads().any(|r| matches!(r.source, Source::Below(_)));
-    let found = q.products.iter().any(|p| p_finds(p));
+    let found = q.products.iter().any(finds);
     if !below && !found {
         return Ok(());
     }
@@ -69,7 +69,7 @@ pub(super) fn check(e: &Entry, q: &Equation) -> Result<(), CheckError> {
 }
 
 /// Whether a factor is a row of a greatest score.
-fn p_finds(p: &Product) -> bool {
+fn finds(p: &Product) -> bool {
     let outer = [&p.a, &p.b].into_iter().flat_map(|o| match o {
         Operand::Weight { outer, .. } => outer.as_slice(),
         Operand::One | Operand::Reads(_) => &[],
