@@ -147,10 +147,8 @@ fn a_text_is_proved_without_its_logits() {
             *found = (*found + 1) % 41;
             std::fs::write(root.join("lie.proof"), lie.encode()).unwrap();
             let ran = verify("lie.proof", &["--hide", "logits"]).with(1);
-            assert!(
-                ran.out.contains("the batch of products does not match its operands"),
-                "{ran:?}"
-            );
+            // By the products, or by a nonce that is no longer one.
+            assert!(ran.out.contains(&format!("rejected: link {link}: ")), "{ran:?}");
         }
         let run = ["run", ".", "--prompt", PROMPT, "--hide"];
         mlc_in(root, &[&run[..], &["scores"]].concat())
