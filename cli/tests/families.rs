@@ -9,15 +9,18 @@ use common::golden::{agrees, numbers, read, run, set};
 use common::{family as copy, family_folder as fixture, mlc_in, safetensors_file};
 use serde_json::{Value, json};
 
-const FAMILIES: [&str; 8] = [
+const FAMILIES: [&str; 11] = [
     "bert",
     "bert_mlm",
     "gpt2",
     "llama",
+    "llama_linear",
     "llama_scaled",
     "mistral",
     "qwen2",
+    "qwen2_dynamic",
     "qwen3",
+    "qwen3_yarn",
 ];
 
 #[test]
@@ -138,7 +141,19 @@ fn configurations_that_the_family_does_not_compute_are_refused() {
         ("bert", "is_decoder", json!(true)),
         ("gpt2", "scale_attn_by_inverse_layer_idx", json!(true)),
         ("llama", "attention_bias", json!(true)),
-        ("llama", "rope_scaling", json!({"rope_type": "yarn", "factor": 4.0})),
+        ("llama", "rope_scaling", json!({"rope_type": "longrope", "factor": 4.0})),
+        ("llama", "rope_parameters", json!({"rope_type": "linear"})),
+        ("qwen2", "rope_parameters", json!({"rope_type": "llama3"})),
+        (
+            "qwen3",
+            "rope_parameters",
+            json!({"rope_type": "yarn", "factor": 2.0, "mscale": 1.0}),
+        ),
+        (
+            "qwen3",
+            "rope_parameters",
+            json!({"rope_type": "yarn", "factor": 2.0, "truncate": false}),
+        ),
         ("qwen2", "use_sliding_window", json!(true)),
         ("qwen3", "num_key_value_heads", json!(3)),
         ("qwen3", "hidden_size", json!("wide")),

@@ -313,7 +313,7 @@ fn what_cannot_be_generated_is_refused() {
 /// However a text is cut, it is the same text, and its chain verifies; a chain that was tampered with does not.
 #[test]
 fn a_text_is_proved_in_segments() {
-    for name in ["llama", "gpt2", "qwen2", "qwen3"] {
+    for name in ["llama", "mistral", "gpt2", "qwen2", "qwen3_yarn"] {
         let dir = model(name);
         let root = dir.path();
         let mut texts = Vec::new();

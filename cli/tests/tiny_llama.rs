@@ -61,6 +61,7 @@ fn it_predicts_held_out_text_and_proves() {
     let lines = lines(dir.path());
     perplexities_agree(dir.path(), &lines);
     a_prompt_proves_and_verifies(dir.path(), &lines);
+    a_text_is_generated_as_a_chain(dir.path());
 }
 
 fn perplexities_agree(dir: &Path, lines: &[Line]) {
@@ -116,4 +117,38 @@ fn a_prompt_proves_and_verifies(dir: &Path, lines: &[Line]) {
         let args = ["verify", ".", "--proof", "p.proof", "--input", "x.json"];
         mlc_in(dir, &args).with(code);
     }
+}
+
+/// 32 tokens by segments of 8, and the same text with the logits hidden.
+fn a_text_is_generated_as_a_chain(dir: &Path) {
+    let prompt = ["--prompt", "Once upon a time"];
+    let json = ["--output-format", "json"];
+    let mut texts = Vec::new();
+    for hide in [&[][..], &["--hide", "logits"]] {
+        let prove = [
+            "generate",
+            ".",
+            "--tokens",
+            "32",
+            "--prove",
+            "--segment",
+            "8",
+            "-o",
+            "t.proof",
+        ];
+        let made = mlc_in(dir, &[&prove[..], &prompt, hide, &json].concat()).with(0).json();
+        assert_eq!(made["tokens"], 32);
+        let tokens: Vec<u64> = (made["segments"].as_array().unwrap().iter())
+            .map(|s| s["tokens"].as_u64().unwrap())
+            .collect();
+        assert_eq!(tokens[1..], [8, 8, 8, 7]);
+        let verify = ["verify", ".", "--proof", "t.proof"];
+        let verified = mlc_in(dir, &[&verify[..], &prompt, hide, &json].concat())
+            .with(0)
+            .json();
+        assert_eq!(verified["ids"], made["ids"]);
+        assert_eq!(verified["text"], made["text"]);
+        texts.push(made["text"].clone());
+    }
+    assert_eq!(texts[0], texts[1]);
 }

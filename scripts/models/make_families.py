@@ -29,6 +29,7 @@ LLAMA3 = dict(
     high_freq_factor=4.0,
     original_max_position_embeddings=16,
 )
+YARN = dict(rope_type="yarn", rope_theta=10000.0, factor=4.0, original_max_position_embeddings=8, beta_fast=2.0)
 
 
 def rope(theta, **more):
@@ -50,6 +51,12 @@ MODELS = {
         hf.LlamaConfig(**ROTARY, tie_word_embeddings=True, head_dim=8, rope_parameters=LLAMA3),
         torch.float16,
     ),
+    # One key head for all queries, and positions divided by 2.
+    "llama_linear": (
+        hf.LlamaForCausalLM,
+        hf.LlamaConfig(**ROTARY | dict(num_key_value_heads=1), **rope(10000.0, rope_type="linear", factor=2.0)),
+        torch.float16,
+    ),
     "mistral": (
         hf.MistralForCausalLM,
         hf.MistralConfig(**ROTARY, sliding_window=4, attn_implementation="eager", **rope(10000.0)),
@@ -60,9 +67,19 @@ MODELS = {
         hf.Qwen2Config(**ROTARY, tie_word_embeddings=True, use_sliding_window=False, **rope(1000000.0)),
         torch.bfloat16,
     ),
+    "qwen2_dynamic": (
+        hf.Qwen2ForCausalLM,
+        hf.Qwen2Config(**ROTARY, use_sliding_window=False, **rope(10000.0, rope_type="dynamic", factor=2.0)),
+        torch.float16,
+    ),
     "qwen3": (
         hf.Qwen3ForCausalLM,
         hf.Qwen3Config(**ROTARY, head_dim=8, tie_word_embeddings=True, **rope(1000000.0)),
+        torch.float16,
+    ),
+    "qwen3_yarn": (
+        hf.Qwen3ForCausalLM,
+        hf.Qwen3Config(**ROTARY, head_dim=8, tie_word_embeddings=True, rope_parameters=YARN),
         torch.float16,
     ),
 }
