@@ -191,13 +191,16 @@ impl Instance<'_> {
                 let axes = &self.circuit.weights[*weight as usize].outer;
                 let held = axes.iter().fold(0usize, |sum, &n| sum.saturating_add(n as usize));
                 costs.spend(&e.name, Cost::Held, table_bytes(held))?;
-                for o in outer {
+                for (o, &n) in outer.iter().zip(axes) {
                     let selecting = match o {
                         Outer::Axis { .. } => continue,
                         Outer::Selected { input, .. } => &self.inputs[*input as usize],
                         Outer::Found { output, .. } => &self.outputs[*output as usize],
                     };
-                    costs.spend(&e.name, Cost::Public, selecting.iter().product())?;
+                    let cells: usize = selecting.iter().product();
+                    costs.spend(&e.name, Cost::Public, cells)?;
+                    // Each selected row is kept with its index.
+                    costs.spend(&e.name, Cost::Held, cells.min(n as usize).saturating_mul(24))?;
                 }
                 Ok(())
             }

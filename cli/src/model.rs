@@ -126,6 +126,18 @@ impl Model {
                 }
             }
         }
+        let known = |name: &str| {
+            self.module
+                .entries
+                .values()
+                .any(|e| e.outputs.iter().any(|o| o.name == name))
+        };
+        let mut settings = project.manifest.outputs.iter().filter(|o| o.1.private);
+        if let Some((unknown, _)) = settings.find(|o| !known(o.0)) {
+            return Err(CliError::Usage(format!(
+                "[outputs.{unknown}] of mlc.toml is private, and the model has no output '{unknown}'"
+            )));
+        }
         let outputs = &self.entry().outputs;
         let names: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
         if let Some(unknown) = project.hide.iter().find(|h| !names.contains(&h.as_str())) {

@@ -167,33 +167,43 @@ pub(crate) fn label_of(outputs: &[Output]) -> Value {
         .map_or(Value::Null, Output::label)
 }
 
-/// How near outputs are to those of the real track, by name; of several outputs, the worst. Positions are compared as the
-/// rows of 0 and one 1 that they stand for: their cosine is how many agree.
+/// How near outputs are to those of the real track, by name; of several outputs, the worst. Positions count for the labels;
+/// where there is nothing else, they are compared as the rows of 0 and one 1 that they stand for, whose cosine is the part that
+/// agrees.
 pub(crate) fn agreement(outputs: &[Output], real: &Outputs) -> Option<Agreement> {
-    let each = outputs.iter().filter_map(|output| {
-        let other = match real.values.get(&output.name)? {
-            Data::Real(other) => other,
-            Data::Ints(other) if output.indices && other.data.len() == output.tensor.data.len() => {
-                let same = |(a, b): (&i64, &f64)| *a as f64 == *b;
-                let all = other.data.len().max(1);
-                let same = other.data.iter().zip(&output.tensor.data).filter(|p| same(*p)).count();
-                return Some(Agreement {
-                    cosine: same as f64 / all as f64,
-                    max_abs_error: if same == all { 0.0 } else { 1.0 },
-                    top1: same as f64 / all as f64,
-                });
-            }
-            _ => return None,
+    let numbers = outputs.iter().filter_map(|output| {
+        let Some(Data::Real(other)) = real.values.get(&output.name) else {
+            return None;
         };
         let reference: Vec<f64> = other.data.iter().map(|v| f64::from(*v)).collect();
         let row = output.tensor.shape.last().copied().unwrap_or(1);
         Agreement::of(&reference, &output.tensor.data, row)
     });
-    each.reduce(|a, b| Agreement {
+    let positions = outputs.iter().filter_map(|output| {
+        let Some(Data::Ints(other)) = real.values.get(&output.name).filter(|_| output.indices) else {
+            return None;
+        };
+        let mine = &output.tensor.data;
+        let same = other.data.iter().zip(mine).filter(|(a, b)| **a as f64 == **b).count();
+        (other.data.len() == mine.len()).then(|| same as f64 / mine.len().max(1) as f64)
+    });
+    let numbers = numbers.reduce(|a, b| Agreement {
         cosine: a.cosine.min(b.cosine),
         max_abs_error: a.max_abs_error.max(b.max_abs_error),
         top1: a.top1.min(b.top1),
-    })
+    });
+    match (numbers, positions.reduce(f64::min)) {
+        (Some(a), Some(same)) => Some(Agreement {
+            top1: a.top1.min(same),
+            ..a
+        }),
+        (None, Some(same)) => Some(Agreement {
+            cosine: same,
+            max_abs_error: if same < 1.0 { 1.0 } else { 0.0 },
+            top1: same,
+        }),
+        (numbers, None) => numbers,
+    }
 }
 
 /// An agreement as in reports; null where no output can be compared.

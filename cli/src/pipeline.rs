@@ -7,7 +7,7 @@ use mlc_compiler::lower::WeightRecipe;
 use mlc_compiler::pipeline::{PASSES, prepare};
 use mlc_compiler::plan::{QuantConfig, QuantPlan};
 use mlc_compiler::{Artefact, CompileOptions, QuantTarget, compile_observed};
-use mlc_ir::Module;
+use mlc_ir::{Module, Visibility};
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::setup::{ProvingKey, setup_in};
 use mlc_runtime::weights::{IntWeights, WeightPlan, quantise};
@@ -208,6 +208,15 @@ pub(crate) fn open_artefact(project: &Project, path: &Path, needed: bool) -> Res
     let asked = project.entry.as_deref().unwrap_or(&artefact.entry);
     let entry_name = model::entry_name(&artefact.module, Some(asked))?;
     let entry = entry_index(&artefact.circuit, &entry_name)?;
+    let outputs = &artefact.module.entries[&entry_name].outputs;
+    let shown = |name: &str| (outputs.iter()).all(|o| o.name != name || o.visibility != Visibility::Private);
+    let settings = project.manifest.outputs.iter().filter(|o| o.1.private).map(|o| o.0);
+    if let Some(name) = project.hide.iter().chain(settings).find(|name| shown(name)) {
+        return Err(CliError::Usage(format!(
+            "`{}` is compiled: `{name}` can no more be left out of the statement; run `mlc compile` with `--hide {name}`",
+            path.display()
+        )));
+    }
     let model = Model {
         module: artefact.module,
         quant: Vec::new(),

@@ -33,6 +33,9 @@ fn hand_built_circuits() {
         testing::tokens_to_logits(1, 17, 17, 20, 5, false),
         testing::tokens_to_next(2, 3, 5, 7, 6, true),
         testing::tokens_to_next(1, 17, 17, 1, 5, false),
+        testing::greatest_label(Some(3), 5, 17),
+        testing::greatest_label(None, 10, 3),
+        testing::greatest_label(None, 1, 1),
     ] {
         run(&Naive, &case);
     }

@@ -138,7 +138,7 @@ impl LanguageEntry {
         }
         let (tokens, positions, vocab, found) = match (rows(&input.axes), rows(&output.axes), &output.label) {
             ([tokens], [positions], Label::Index(vocab)) => (tokens, positions, Len::fixed(*vocab as usize), true),
-            ([tokens], [positions, vocab], _) => (tokens, positions, vocab.clone(), false),
+            ([tokens], [positions, vocab], Label::None | Label::ArgMax) => (tokens, positions, vocab.clone(), false),
             _ => return Err("its input or output has other axes"),
         };
         if tokens != positions || tokens.constant != 0 {
@@ -396,6 +396,10 @@ mod tests {
         circuit.entries[0].outputs[0].label = Label::Index(4);
         assert!(LanguageEntry::of(&circuit, 0).is_err());
         circuit.entries[0].outputs[0].label = Label::None;
+        assert!(LanguageEntry::of(&circuit, 0).is_err());
+        // Indices of rows of indices are no logits.
+        let output = &mut circuit.entries[0].outputs[0];
+        (output.label, output.axes) = (Label::Index(3), vec![Len::dim(0), Len::fixed(3)]);
         assert!(LanguageEntry::of(&circuit, 0).is_err());
     }
 

@@ -3,7 +3,7 @@ mod layers;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use mlc_ir::{Data, Outputs};
+use mlc_ir::{Data, Entry, Op, Outputs, ValueId, Visibility};
 use mlc_runtime::exec::execute;
 use rayon::prelude::*;
 use serde_json::{Map, Value};
@@ -87,8 +87,7 @@ impl Run {
             reals = runs.par_iter().map(one).collect::<Result<_, _>>()?;
         }
         let int = join(ints);
-        let found = int.iter().filter(|o| o.indices).map(|o| o.name.as_str());
-        let real = join_real(&reals, &project.manifest, &found.collect::<Vec<_>>());
+        let real = join_real(&reals, &project.manifest, model.entry());
         let shown = if self.track == Track::F32 { &real } else { &int };
         let compared = (self.track == Track::Both).then(|| agreement(&int, &as_outputs(&real)));
         ui.result(
@@ -124,7 +123,12 @@ impl Run {
 }
 
 /// The outputs of several runs as those of one, along the first axis.
-fn join(runs: Vec<Vec<Output>>) -> Vec<Output> {
+fn join(mut runs: Vec<Vec<Output>>) -> Vec<Output> {
+    // A single number of each run is a list of them.
+    if runs.len() > 1 {
+        let single = runs.iter_mut().flatten().filter(|o| o.tensor.shape.is_empty());
+        single.for_each(|o| o.tensor.shape = vec![1]);
+    }
     let mut runs = runs.into_iter();
     let Some(mut all) = runs.next() else { return Vec::new() };
     let mut shapes: Vec<Vec<Vec<usize>>> = all.iter().map(|o| vec![o.tensor.shape.clone()]).collect();
@@ -150,12 +154,22 @@ fn join(runs: Vec<Vec<Output>>) -> Vec<Output> {
     all
 }
 
-/// Real outputs in the form of integer ones, and those positions that the integer model gives, too.
-fn join_real(runs: &[Outputs], manifest: &crate::project::Manifest, positions: &[&str]) -> Vec<Output> {
+/// Real outputs of the statement in the form of integer ones.
+fn join_real(runs: &[Outputs], manifest: &crate::project::Manifest, entry: &Entry) -> Vec<Output> {
+    let public: Vec<(&str, ValueId)> = (entry.outputs.iter().zip(&entry.body.results))
+        .filter(|(port, _)| port.visibility == Visibility::Public)
+        .map(|(port, id)| (port.name.as_str(), *id))
+        .collect();
+    // Positions whose scores are not shown are outputs of their own.
+    let found = |id: ValueId| {
+        let by = entry.body.nodes.iter().find(|n| n.results.contains(&id));
+        by.is_some_and(|n| n.op == Op::ArgMax && public.iter().all(|p| p.1 != n.operands[0]))
+    };
     let one = |run: &Outputs| {
         let real = |(name, data): (&String, &Data)| {
             let table = manifest.outputs.get(name).cloned().unwrap_or_default();
-            let indices = positions.contains(&name.as_str());
+            let (_, id) = public.iter().find(|p| p.0 == name.as_str())?;
+            let indices = found(*id);
             let (tensor, labels) = match data {
                 Data::Real(tensor) => {
                     let tensor = tensor.map(|v| f64::from(*v));

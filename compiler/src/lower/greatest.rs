@@ -34,7 +34,14 @@ impl EntryLowering<'_> {
         let (last, count) = one_axis.ok_or_else(|| {
             place.fail("the scores lie along several axes, along one of a single score, or along a run-time dimension")
         })?;
-        let rows: Vec<Ax> = scores.axes().into_iter().filter(|ax| *ax != last).collect();
+        // A dimension of length 1 is an axis of the statement all the same.
+        let mut rows: Vec<Ax> = Vec::new();
+        for group in &scores.dims[..scores.dims.len() - 1] {
+            if group.is_empty() {
+                rows.push(self.b.axes.fresh(Len::fixed(1)));
+            }
+            rows.extend(group);
+        }
         let output = self.b.outputs.len() as u16;
         let found = Select::Found {
             output,
@@ -43,8 +50,12 @@ impl EntryLowering<'_> {
         };
         let (mut compared, mut greatest) = (Vec::new(), Vec::new());
         for term in self.layers(&scores, last, place)? {
-            let (own, other) = paired(&term, last, &found)
-                .ok_or_else(|| place.fail("scores that are products with a weight whose rows are not theirs"))?;
+            let (own, other) = paired(&term, last, &rows, &found).ok_or_else(|| {
+                place.fail(
+                    "scores that are not those of one linear layer for all rows; make them an output, whose label is then \
+                     reported",
+                )
+            })?;
             compared.push(own);
             greatest.push(other);
         }
@@ -142,8 +153,8 @@ impl EntryLowering<'_> {
 }
 
 /// A term with its factor negated, and with the row that `found` selects in place of those along `last`. `None` where `last`
-/// is not one outer axis of a weight and nothing else.
-fn paired(term: &Term, last: Ax, found: &Select) -> Option<(Term, Term)> {
+/// is not one outer axis of a weight and nothing else, or where the weight depends on the row.
+fn paired(term: &Term, last: Ax, rows: &[Ax], found: &Select) -> Option<(Term, Term)> {
     let Term::Product {
         coefficient,
         group,
@@ -154,6 +165,9 @@ fn paired(term: &Term, last: Ax, found: &Select) -> Option<(Term, Term)> {
         return None;
     };
     let swap = |used: &WeightUse| {
+        if rows.iter().any(|row| used.uses(*row)) {
+            return None;
+        }
         let mut used = used.clone();
         let mut of_last = used.outer.iter_mut().filter(|s| **s == Select::Axis(last));
         *of_last.next()? = found.clone();

@@ -67,7 +67,7 @@ pub(crate) struct WeightUse {
 }
 
 impl WeightUse {
-    fn uses(&self, ax: Ax) -> bool {
+    pub(crate) fn uses(&self, ax: Ax) -> bool {
         self.outer.iter().any(|s| s.axes().contains(&ax))
             || self.row == Some(ax)
             || self.stack.iter().any(|s| s.1 == ax)

@@ -610,6 +610,8 @@ mod tests {
         agree(&testing::residual_blocks(5, 32, 5));
         agree(&testing::tokens_to_logits(3, 10, 17, 20, 8, true));
         agree(&testing::tokens_to_next(3, 10, 17, 20, 8, true));
+        agree(&testing::greatest_label(Some(5), 33, 17));
+        agree(&testing::greatest_label(None, 3, 10));
     }
 
     proptest! {

@@ -19,6 +19,30 @@ pub fn linear_relu(batch: u32, k: usize, hidden: usize, classes: usize) -> Case 
     Case::new(b, &[batch])
 }
 
+/// The label of the greatest of `classes` scores `W · x + b`, of `rows` rows or of a single one without an axis; a bias is a
+/// contraction over one position, and each second product has its weight first. The scores are not in the statement.
+pub fn greatest_label(rows: Option<u32>, k: usize, classes: usize) -> Case {
+    let mut b = Builder::new("greatest label", 6);
+    let lead: Vec<Len> = rows.map(|n| b.dim("batch", 2 * n)).into_iter().collect();
+    let x = b.input("x", &[lead.clone(), vec![Len::fixed(k)]].concat(), -8, 7);
+    let (out, product) = b.linear("fc", &x, 1, classes, 5);
+    let bias = b.weight("bias", &[classes], 1, 7);
+    let bias = Product {
+        coefficient: 3,
+        shared: Vec::new(),
+        group: vec![Len::fixed(1)],
+        a: Operand::Weight {
+            weight: bias,
+            outer: vec![Outer::axis(lead.len() as u8)],
+        },
+        b: Operand::One,
+    };
+    b.output("echo", &x.axes, vec![plain(x.whole())], vec![], Label::None);
+    b.greatest("label", &out, vec![product, bias]);
+    b.output("again", &x.axes, vec![plain(x.whole())], vec![], Label::None);
+    Case::new(b, rows.as_slice())
+}
+
 /// A private image `[batch, channels, side, side]`, a padded 3x3 convolution to `filters` channels, 2x2 max pooling
 /// of stride 2, relu, and a linear layer.
 pub fn conv_max_pool(batch: u32, channels: usize, side: usize, filters: usize) -> Case {

@@ -20,7 +20,7 @@ use mlc_circuit::Circuit;
 
 pub use attention::{Mask, cached_attention, tokens_to_logits, tokens_to_next};
 pub use builder::{Act, Activation, Builder, Conv, plain};
-pub use examples::{conv_max_pool, linear_relu, residual_blocks};
+pub use examples::{conv_max_pool, greatest_label, linear_relu, residual_blocks};
 pub use random::random;
 pub use rng::Rng;
 
@@ -79,6 +79,7 @@ mod tests {
         accepted(&residual_blocks(3, 12, 4));
         accepted(&tokens_to_logits(2, 3, 5, 7, 6, true));
         accepted(&tokens_to_next(2, 3, 5, 7, 6, true));
+        accepted(&greatest_label(Some(3), 5, 17));
         accepted(&cached_attention(2, 3, 7, 5, 6));
     }
 

@@ -3,10 +3,12 @@
 use std::sync::LazyLock;
 
 use mlc_circuit::check::{CheckError, check};
-use mlc_circuit::{Access, AxisMap, Circuit, Equation, Label, Left, Len, Operand, Outer, Read, Reads, Source, Step};
+use mlc_circuit::{
+    Access, AxisMap, Circuit, Equation, InstanceError, Label, Left, Len, Operand, Outer, Read, Reads, Source, Step,
+};
 use mlc_runtime::exec::{execute, execute_reference};
 use mlc_runtime::prover::channel::Honest;
-use mlc_runtime::testing::{Case, cached_attention, tokens_to_next};
+use mlc_runtime::testing::{Case, cached_attention, greatest_label, tokens_to_next};
 use mlc_runtime::weights::IntWeights;
 use mlc_verifier::inference::VerifyError::{self, Lookup, Products};
 use mlc_verifier::logup::LogUpError::NonZeroSum;
@@ -231,6 +233,11 @@ fn reads(c: &mut Circuit, product: usize) -> &mut Vec<Read> {
     }
 }
 
+/// The equation that finds the label of [`greatest_label`].
+fn label(c: &mut Circuit) -> &mut Equation {
+    c.entries[0].equations.iter_mut().find(|q| q.name == "label").unwrap()
+}
+
 /// The segment of a digit.
 fn digit(c: &mut Circuit, at: usize) -> &mut mlc_circuit::Segment {
     let segment = digits(c).0[at];
@@ -412,6 +419,62 @@ fn what_nearly_finds_the_greatest_score_is_refused() {
         }
     }
     all_refused(&failures);
+
+    // Two layers: each pair is of one.
+    let layers = || greatest_label(Some(2), 5, 7).circuit;
+    check(&layers()).unwrap();
+    let of_layers: Vec<Edit> = vec![
+        |c| label(c).products.swap(0, 1),
+        |c| label(c).products.swap(2, 3),
+        |c| label(c).products[1].coefficient = -2,
+        |c| {
+            // The bias of one score is none of the label's.
+            label(c).products.remove(3);
+            label(c).products.remove(0);
+        },
+    ];
+    for (i, edit) in of_layers.into_iter().enumerate() {
+        let mut circuit = layers();
+        edit(&mut circuit);
+        let refused = matches!(check(&circuit), Err(CheckError::Malformed { what: LAYER, .. }));
+        assert!(refused, "layers, edit {i}: {:?}", check(&circuit));
+    }
+    // Another output of indices finds the rows.
+    let mut circuit = layers();
+    let mut other = circuit.entries[0].outputs[1].clone();
+    other.name = "other".into();
+    circuit.entries[0].outputs.push(other);
+    for p in &mut label(&mut circuit).products[2..] {
+        for o in [&mut p.a, &mut p.b] {
+            if let Operand::Weight { outer, .. } = o {
+                outer[0] = Outer::Found {
+                    output: 3,
+                    axes: vec![0],
+                };
+            }
+        }
+    }
+    assert!(matches!(
+        check(&circuit),
+        Err(CheckError::Malformed { what: LAYER, .. })
+    ));
+    // A digit that grows.
+    let mut circuit = cached_attention(1, 3, 7, 5, 6).circuit;
+    check(&circuit).unwrap();
+    let (segments, _) = digits(&circuit);
+    circuit.entries[0].segments[segments[0]].grows = Some(1);
+    assert!(matches!(
+        check(&circuit),
+        Err(CheckError::Malformed { what: RANGED, .. })
+    ));
+    // Many rows of few scores: what the claims would hold is charged.
+    let mut circuit = greatest_label(Some(1 << 20), 1, 2).circuit;
+    let pair: Vec<_> = label(&mut circuit).products.clone();
+    label(&mut circuit).products = [&pair[..2], &pair[2..]].map(|half| vec![half; 200].concat()).concat();
+    assert!(matches!(
+        circuit.instantiate(0, &[1 << 21]),
+        Err(InstanceError::Size { .. })
+    ));
 
     // Found twice, or by nothing.
     let mut circuit = pairs().circuit;

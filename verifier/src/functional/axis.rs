@@ -43,8 +43,14 @@ impl AxisWeights {
     }
 
     /// The entries (index, weight), which are below `len`; entries of one index add up, the others weigh 0.
-    pub fn sparse(entries: Vec<(usize, QM31)>, len: usize) -> Self {
+    pub fn sparse(mut entries: Vec<(usize, QM31)>, len: usize) -> Self {
         debug_assert!(entries.iter().all(|e| e.0 < len));
+        // A statement may name few rows very often: no more is kept than there are indices.
+        if entries.len() > len {
+            let mut sums = vec![QM31::zero(); len];
+            entries.iter().for_each(|&(x, w)| sums[x] += w);
+            entries = sums.into_iter().enumerate().collect();
+        }
         Self {
             len,
             shift: bits_for(len) as u32,
