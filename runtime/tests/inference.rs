@@ -9,7 +9,7 @@ use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::backend::naive::Naive;
 use mlc_runtime::prove::prove;
 use mlc_runtime::setup::{ProvingKey, setup};
-use mlc_runtime::testing::{self, Builder, Case, plain};
+use mlc_runtime::testing::{self, Block, Builder, Case, plain};
 use mlc_verifier::key::Key;
 use mlc_verifier::security::Parameters;
 
@@ -41,14 +41,26 @@ fn hand_built_circuits() {
     }
 }
 
+/// Runs a case on both backends, which must agree on every byte.
+fn agree(case: &Case, name: &str) {
+    let (key, proof) = run(&Naive, case);
+    let (cpu_key, cpu_proof) = run(&Cpu, case);
+    assert_eq!(key, cpu_key, "{name}: keys differ between backends");
+    assert_eq!(proof, cpu_proof, "{name}: proofs differ between backends");
+}
+
 #[test]
 fn random_circuits_on_both_backends() {
     for seed in 0..32 {
-        let case = testing::random(seed);
-        let (key, proof) = run(&Naive, &case);
-        let (cpu_key, cpu_proof) = run(&Cpu, &case);
-        assert_eq!(key, cpu_key, "seed {seed}: keys differ between backends");
-        assert_eq!(proof, cpu_proof, "seed {seed}: proofs differ between backends");
+        agree(&testing::random(seed), &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn transformer_blocks_on_both_backends() {
+    let blocks = [Block::rms(), Block::layer()].into_iter();
+    for block in blocks.chain((0..6).map(Block::random)) {
+        agree(&testing::transformer_block(&block), &format!("{block:?}"));
     }
 }
 

@@ -593,7 +593,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{execute, execute_reference};
-    use crate::testing::{self, Case};
+    use crate::testing::{self, Block, Case};
 
     fn agree(case: &Case) {
         let instance = case.circuit.instantiate(0, &case.dims).unwrap();
@@ -612,6 +612,8 @@ mod tests {
         agree(&testing::tokens_to_next(3, 10, 17, 20, 8, true));
         agree(&testing::greatest_label(Some(5), 33, 17));
         agree(&testing::greatest_label(None, 3, 10));
+        agree(&testing::transformer_block(&Block::rms()));
+        agree(&testing::transformer_block(&Block::layer()));
     }
 
     proptest! {
@@ -619,6 +621,11 @@ mod tests {
         #[test]
         fn random_circuits_agree_with_the_reference(seed: u64) {
             agree(&testing::random(seed));
+        }
+
+        #[test]
+        fn random_blocks_agree_with_the_reference(seed: u64) {
+            agree(&testing::transformer_block(&Block::random(seed)));
         }
     }
 }

@@ -127,6 +127,10 @@ impl Builder {
         self.circuit.tables.len() as u16 - 1
     }
 
+    pub(super) fn table_mut(&mut self, table: u16) -> &mut Table {
+        &mut self.circuit.tables[usize::from(table)]
+    }
+
     pub(super) fn segment(&mut self, name: String, axes: &[Len], table: Option<u16>, ranged: bool) -> u16 {
         let axes = axes.to_vec();
         self.entry().segments.push(Segment {
@@ -208,14 +212,19 @@ impl Builder {
 
     /// A public constant with arbitrary values in `[-max, max]`.
     pub fn constant(&mut self, name: &str, axes: &[usize], max: i32) -> Act {
-        let len = axes.iter().product();
+        let len: usize = axes.iter().product();
         let values = (0..len).map(|_| self.rng.range(-i64::from(max), max.into()) as i32);
-        let constant = Constant {
+        let values = values.collect();
+        self.constant_of(name, axes, values)
+    }
+
+    /// A public constant with the given values, row-major.
+    pub fn constant_of(&mut self, name: &str, axes: &[usize], values: Vec<i32>) -> Act {
+        self.circuit.constants.push(Constant {
             name: name.into(),
             axes: axes.iter().map(|&n| n as u32).collect(),
-            values: values.collect(),
-        };
-        self.circuit.constants.push(constant);
+            values,
+        });
         Act {
             source: Source::Constant(self.circuit.constants.len() as u16 - 1),
             axes: axes.iter().map(|&n| Len::fixed(n)).collect(),
@@ -240,7 +249,7 @@ impl Builder {
     }
 
     /// `constant + Σ reads + Σ products = t·2^s + r` for the given `t`; `r` is split where it has more than 16 bits.
-    fn equate(&mut self, mut e: Equation, t: u16, shift: u32) {
+    pub(super) fn equate(&mut self, mut e: Equation, t: u16, shift: u32) {
         let (mut cells, mut at) = (Vec::new(), 0);
         while at < shift {
             let bits = (shift - at).min(16);

@@ -11,6 +11,7 @@
 //! ```
 
 mod attention;
+mod block;
 mod builder;
 mod examples;
 mod random;
@@ -19,6 +20,7 @@ mod rng;
 use mlc_circuit::Circuit;
 
 pub use attention::{Mask, cached_attention, tokens_to_logits, tokens_to_next};
+pub use block::{Block, Gate, Norm, transformer_block};
 pub use builder::{Act, Activation, Builder, Conv, plain};
 pub use examples::{conv_max_pool, greatest_label, linear_relu, residual_blocks};
 pub use random::random;
@@ -81,6 +83,18 @@ mod tests {
         accepted(&tokens_to_next(2, 3, 5, 7, 6, true));
         accepted(&greatest_label(Some(3), 5, 17));
         accepted(&cached_attention(2, 3, 7, 5, 6));
+        accepted(&transformer_block(&Block::rms()));
+        accepted(&transformer_block(&Block::layer()));
+    }
+
+    #[test]
+    fn random_blocks_are_accepted() {
+        for seed in 0..100 {
+            let block = Block::random(seed);
+            let case = transformer_block(&block);
+            mlc_circuit::check::check(&case.circuit).unwrap_or_else(|e| panic!("seed {seed}, {block:?}: {e}"));
+            accepted(&case);
+        }
     }
 
     #[test]

@@ -10,8 +10,9 @@ use mlc_verifier::inference::VerifyError::{self, Lookup, Numerator, Opening, Pro
 use mlc_verifier::logup::LogUpError::NonZeroSum;
 use mlc_verifier::transcript::ReadError;
 
+use crate::block::LAYER;
 use crate::liar::{Message, all_refused, refused, row, telling};
-use crate::world::{EVERYTHING, Liar, cells_of, tree_of};
+use crate::world::{EVERYTHING, Liar, World, cells_of, tree_of};
 
 /// The first place, from `from` on, where the cells of `segment` satisfy `found` with the values of its table.
 fn find(liar: &Liar<'_>, segment: &str, found: impl Fn(i32, &[i32]) -> bool) -> usize {
@@ -326,7 +327,15 @@ fn other_circuits_than_the_agreed_are_refused() {
 #[test]
 fn changed_witness_cells_are_refused_in_every_segment() {
     // The cell is changed where it is committed; claims and keys are those of the execution.
-    let world = &*EVERYTHING;
+    segments(&EVERYTHING);
+}
+
+#[test]
+fn changed_witness_cells_of_a_block_are_refused_in_every_segment() {
+    segments(&LAYER);
+}
+
+fn segments(world: &World) {
     let instance = world.instance();
     let mut failures = Vec::new();
     for (segment, layout) in world.case.circuit.entries[0].segments.iter().zip(&instance.segments) {
@@ -347,7 +356,15 @@ fn changed_witness_cells_are_refused_in_every_segment() {
 
 #[test]
 fn changed_channel_cells_are_refused_in_every_channel() {
-    let world = &*EVERYTHING;
+    channels(&EVERYTHING);
+}
+
+#[test]
+fn changed_channel_cells_of_a_block_are_refused_in_every_channel() {
+    channels(&LAYER);
+}
+
+fn channels(world: &World) {
     let instance = world.instance();
     let mut failures = Vec::new();
     for channel in &instance.channels {

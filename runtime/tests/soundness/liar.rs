@@ -52,6 +52,8 @@ pub(crate) enum At {
     Ends,
     /// One occurrence, every part.
     Nth(usize),
+    /// One occurrence of a message of one element.
+    Only(usize),
     /// Every occurrence, one part.
     Part(Place),
 }
@@ -62,6 +64,7 @@ impl At {
         let mut lies: Vec<(usize, Place)> = match self {
             Self::Ends => PLACES.iter().flat_map(|n| PLACES.map(|p| (n.of(count), p))).collect(),
             Self::Nth(n) => PLACES.map(|p| (*n, p)).to_vec(),
+            Self::Only(n) => vec![(*n, Place::First)],
             Self::Part(p) => PLACES.map(|n| (n.of(count), *p)).to_vec(),
         };
         lies.sort_unstable();

@@ -15,6 +15,7 @@
 //! | `keys` | keys: bytes, roots, parameters |
 //! | `circuits` | each rule that a circuit must keep |
 //! | `attention` | tokens, positions, constants and masks: lies, and the rules that a circuit must keep |
+//! | `block` | the relations of a transformer block: norms, rotation, shared heads, softmax, stream, gates, head |
 //!
 //! `scripts/mutation/run.py` disables the checks of the verifier one by one and runs these tests: the results are in
 //! docs/protocol/mutation.md.
@@ -22,6 +23,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod attention;
+mod block;
 mod cells;
 mod circuits;
 mod claims;

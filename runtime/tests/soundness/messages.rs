@@ -1,6 +1,7 @@
 //! Each message of an inference proof, changed at its first, middle and last occurrence and in its first, middle and
 //! last part. The prover goes on as if nothing had happened, under the challenges that follow from the lie.
 
+use mlc_circuit::{Equation, Left};
 use mlc_runtime::prover::channel::Honest;
 use mlc_runtime::prover::inference::label as inference;
 use mlc_runtime::prover::logup::label as logup;
@@ -11,6 +12,7 @@ use mlc_verifier::inference::VerifyError::{
 use mlc_verifier::logup::LogUpError;
 use mlc_verifier::transcript::ReadError;
 
+use crate::block::LAYER;
 use crate::liar::{At, Expected, Kind, PLACES, Place, Sent, all_refused, changing, counting, missed, refused};
 use crate::world::{EVERYTHING, Liar, NONCES, WIDE, World};
 
@@ -61,12 +63,37 @@ fn tell(world: &World, rows: &[Row], elsewhere: Option<&[(Kind, &str)]>) {
 
 #[test]
 fn every_message_of_a_proof_is_bound_by_its_check() {
-    assert_eq!(
-        levels(&EVERYTHING),
-        1,
-        "the rows are for one committed vector in the opening"
-    );
-    let rows = [
+    bound(&EVERYTHING);
+}
+
+#[test]
+fn every_message_of_a_block_is_bound_by_its_check() {
+    bound(&LAYER);
+}
+
+/// The claims on cells, in the order of the equations. One without products is read at once, and its value implied.
+fn cell_claims(world: &World) -> Vec<Row> {
+    let equations = world.case.circuit.entries[0].equations.iter();
+    let claimed = equations.filter(|q| matches!(q.left, Left::Cells(_)));
+    let row = |(n, q): (usize, &Equation)| {
+        let error = if q.products.is_empty() {
+            error!(Tables)
+        } else {
+            error!(Products)
+        };
+        at(Kind::Ext, inference::CELL_CLAIM, At::Only(n), error)
+    };
+    claimed.enumerate().map(row).collect()
+}
+
+fn bound(world: &World) {
+    let mut rows = cell_claims(world);
+    rows.extend(match levels(world) {
+        1 => one_level(),
+        2 => two_levels(),
+        more => panic!("no rows for {more} committed vectors in the opening"),
+    });
+    rows.extend([
         // Channel cells count keys and claims: fractions over a changed one no longer cancel.
         row(
             Kind::Base,
@@ -83,13 +110,6 @@ fn every_message_of_a_proof_is_bound_by_its_check() {
             inference::CHANNELS_ROOT,
             error!(Opening(Authentication { level: 0, tree: 1 })),
         ),
-        // Claims in the order of the equations: conv, attained (which has no products), stem, up, o, head.
-        at(Kind::Ext, inference::CELL_CLAIM, At::Nth(0), error!(Products)),
-        at(Kind::Ext, inference::CELL_CLAIM, At::Nth(1), error!(Tables)),
-        at(Kind::Ext, inference::CELL_CLAIM, At::Nth(2), error!(Products)),
-        at(Kind::Ext, inference::CELL_CLAIM, At::Nth(3), error!(Products)),
-        at(Kind::Ext, inference::CELL_CLAIM, At::Nth(4), error!(Products)),
-        at(Kind::Ext, inference::CELL_CLAIM, At::Nth(5), error!(Products)),
         row(Kind::Ext, inference::READ_CLAIM, error!(Products)),
         row(Kind::Ext, inference::PRODUCT_ROUND, error!(Products)),
         row(Kind::Ext, inference::OPERAND_CLAIM, error!(Products)),
@@ -113,6 +133,20 @@ fn every_message_of_a_proof_is_bound_by_its_check() {
         row(Kind::Ext, inference::COLUMN_CLAIM, error!(Tables)),
         row(Kind::Ext, inference::MERGE_ROUND, error!(Merge)),
         row(Kind::Ext, inference::MERGED_CELLS, error!(Merge)),
+    ]);
+    // Witness cells: `cells`. Nonces and opened trees: below.
+    let elsewhere = [
+        (Kind::Base, inference::WITNESS_CELLS),
+        (Kind::Nonce, "opening positions"),
+        (Kind::Opened, "opened columns"),
+        (Kind::Opened, "authentication path"),
+    ];
+    tell(world, &rows, Some(&elsewhere));
+}
+
+/// An opening with one committed vector.
+fn one_level() -> Vec<Row> {
+    vec![
         row(
             Kind::Root,
             "folded root",
@@ -130,15 +164,61 @@ fn every_message_of_a_proof_is_bound_by_its_check() {
             "clear vector",
             error!(Opening(ClearClaim { level: 1, claim: 0 })),
         ),
-    ];
-    // Witness cells: `cells`. Nonces and opened trees: below.
-    let elsewhere = [
-        (Kind::Base, inference::WITNESS_CELLS),
-        (Kind::Nonce, "opening positions"),
-        (Kind::Opened, "opened columns"),
-        (Kind::Opened, "authentication path"),
-    ];
-    tell(&EVERYTHING, &rows, Some(&elsewhere));
+    ]
+}
+
+/// An opening with two.
+fn two_levels() -> Vec<Row> {
+    vec![
+        at(
+            Kind::Root,
+            "folded root",
+            At::Nth(0),
+            error!(Opening(Authentication { level: 1, tree: 0 })),
+        ),
+        at(
+            Kind::Root,
+            "folded root",
+            At::Nth(1),
+            error!(Opening(Authentication { level: 2, tree: 0 })),
+        ),
+        at(
+            Kind::Ext,
+            "opening round",
+            At::Nth(0),
+            error!(Opening(Evaluation { level: 0 })),
+        ),
+        at(
+            Kind::Ext,
+            "folded evaluation",
+            At::Nth(0),
+            error!(Opening(Evaluation { level: 0 })),
+        ),
+        at(
+            Kind::Ext,
+            "folded evaluation",
+            At::Nth(1),
+            error!(Opening(Evaluation { level: 1 })),
+        ),
+        // Not a message, but the vector that the next level is about.
+        at(
+            Kind::Ext,
+            "folded vector",
+            At::Nth(0),
+            error!(Opening(Evaluation { level: 1 })),
+        ),
+        at(
+            Kind::Ext,
+            "folded vector",
+            At::Nth(1),
+            error!(Opening(ClearClaim { level: 2, claim: 0 })),
+        ),
+        row(
+            Kind::Ext,
+            "clear vector",
+            error!(Opening(ClearClaim { level: 2, claim: 0 })),
+        ),
+    ]
 }
 
 fn levels(world: &World) -> usize {
@@ -188,56 +268,7 @@ fn every_opened_tree_is_bound_by_its_root() {
             ),
         ]);
     }
-    rows.extend([
-        at(
-            Kind::Root,
-            "folded root",
-            At::Nth(0),
-            error!(Opening(Authentication { level: 1, tree: 0 })),
-        ),
-        at(
-            Kind::Root,
-            "folded root",
-            At::Nth(1),
-            error!(Opening(Authentication { level: 2, tree: 0 })),
-        ),
-        at(
-            Kind::Ext,
-            "opening round",
-            At::Nth(0),
-            error!(Opening(Evaluation { level: 0 })),
-        ),
-        at(
-            Kind::Ext,
-            "folded evaluation",
-            At::Nth(0),
-            error!(Opening(Evaluation { level: 0 })),
-        ),
-        at(
-            Kind::Ext,
-            "folded evaluation",
-            At::Nth(1),
-            error!(Opening(Evaluation { level: 1 })),
-        ),
-        // Not a message, but the vector that the next level is about.
-        at(
-            Kind::Ext,
-            "folded vector",
-            At::Nth(0),
-            error!(Opening(Evaluation { level: 1 })),
-        ),
-        at(
-            Kind::Ext,
-            "folded vector",
-            At::Nth(1),
-            error!(Opening(ClearClaim { level: 2, claim: 0 })),
-        ),
-        row(
-            Kind::Ext,
-            "clear vector",
-            error!(Opening(ClearClaim { level: 2, claim: 0 })),
-        ),
-    ]);
+    rows.extend(two_levels());
     tell(&WIDE, &rows, None);
 }
 
