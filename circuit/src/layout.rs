@@ -58,10 +58,9 @@ impl BlockLayout {
         self.shape.iter().zip(&self.low_bits).map(|(n, k)| n >> k).collect()
     }
 
-    /// The position of every cell, in row-major order of the cells.
-    pub fn positions(&self) -> Vec<usize> {
+    /// Per axis, what each coordinate adds to the position of a cell.
+    pub fn steps(&self) -> Vec<Vec<usize>> {
         let block_bits = self.block_bits();
-        // Per axis: what each coordinate adds to the position.
         let mut block_stride = 1usize;
         let mut low_shift = 0u32;
         let mut per_axis: Vec<Vec<usize>> = Vec::with_capacity(self.shape.len());
@@ -75,8 +74,13 @@ impl BlockLayout {
             low_shift += k;
         }
         per_axis.reverse();
+        per_axis
+    }
+
+    /// The position of every cell, in row-major order of the cells.
+    pub fn positions(&self) -> Vec<usize> {
         let mut out = alloc::vec![self.offset];
-        for adds in &per_axis {
+        for adds in &self.steps() {
             out = out.iter().flat_map(|&p| adds.iter().map(move |&a| p + a)).collect();
         }
         out

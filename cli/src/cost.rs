@@ -6,7 +6,7 @@
 //! ratios are near 1 for the smallest and the largest model alike. Nothing but what is shown depends on them.
 
 use mlc_circuit::setup::SetupCircuit;
-use mlc_circuit::{Circuit, Step, Weight, WeightLayout};
+use mlc_circuit::{Circuit, Instance, WeightLayout};
 use mlc_compiler::lower;
 use mlc_verifier::commitment::TreeShape;
 use mlc_verifier::security::{Parameters, Schedule};
@@ -52,10 +52,11 @@ const SETUP_BYTES_PER_WEIGHT: u64 = 6;
 const STORED_NODES: u64 = 1 << 25;
 /// See [`STORED_NODES`]: two extension elements, half of them above the largest layer.
 const SETUP_BYTES_PER_NODE: u64 = 32;
-/// Held for each column of the committed weights while proving from their file: its place, its fold, and the opening's.
-const BYTES_PER_COLUMN: u64 = 96;
-/// What is laid out at once of the committed weights, and folded; pages of the program and of the codeword.
-const TILE_BYTES: u64 = 40 << 20;
+/// Held for each column of the committed weights while proving from their file: the opening's vector, its codeword and tree,
+/// and its functional twice.
+const BYTES_PER_COLUMN: u64 = 112;
+/// What is at work of the weights and read ahead, laid out, and folded; pages of the codeword; what the allocator keeps.
+const TILE_BYTES: u64 = 10 << 20;
 /// Time for each committed cell, and for each leaf: about four passes over extension elements, encoding, hashing.
 const SECONDS_PER_CELL: f64 = 100e-9;
 /// Time for each weight: two folds from memory.
@@ -71,9 +72,18 @@ const BYTES_PER_LAYER: u64 = 64;
 
 /// The cost of one proof of an entry at given dimensions.
 pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<Cost, CliError> {
-    let counts = lower::predict(circuit, entry, dims)?;
-    let instance = circuit.instantiate(entry, dims)?;
-    let schedule = Schedule::new(&instance, &Parameters::of(circuit)).map_err(CliError::refused)?;
+    of(&circuit.instantiate(entry, dims)?)
+}
+
+/// The cost of the next link of a chain, of which the lengths of the earlier ones are given.
+pub(crate) fn predict_link(circuit: &Circuit, entry: usize, dims: &[u32], links: &[u32]) -> Result<Cost, CliError> {
+    of(&circuit.instantiate_link(entry, &circuit.dims_after(dims, links), links)?)
+}
+
+fn of(instance: &Instance<'_>) -> Result<Cost, CliError> {
+    let circuit = instance.circuit;
+    let counts = lower::predict(circuit, instance.entry_index, &instance.dims)?;
+    let schedule = Schedule::new(instance, &Parameters::of(circuit)).map_err(CliError::refused)?;
     let cells = (counts.committed_cells + counts.channel_cells) as u64;
     let leaves = instance.leaves as u64;
     let weights = (schedule.weights.used_columns as u64) << schedule.weights.row_bits;
@@ -85,20 +95,11 @@ pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<C
     let witness: u64 = schedule.cells.iter().chain(&schedule.channels).map(blow_up).sum();
     let without_weights = BASE_BYTES + witness + leaves * BYTES_PER_LEAF + cells * BYTES_PER_CELL;
     let memory_bytes = without_weights + weights * BYTES_PER_WEIGHT;
-    // Execution has one weight at work, of a repeated block its part.
-    let steps = &circuit.entries[entry].steps;
-    let counts_blocks = |n: u32| {
-        steps
-            .iter()
-            .any(|s| matches!(s, Step::Repeat { count, .. } if *count == n))
-    };
-    let size = |w: &Weight| {
-        let blocks = w.outer.first().copied().filter(|&n| counts_blocks(n)).unwrap_or(1);
-        2 * w.outer.iter().fold(u64::from(w.row_len), |n, &o| n * u64::from(o)) / u64::from(blocks)
-    };
-    let largest = circuit.weights.iter().map(size).max().unwrap_or(0);
+    // Memory goes back to the system: what the lookups took is there again for the opening.
     let columns = schedule.weights.used_columns as u64 * BYTES_PER_COLUMN;
-    let mapped_bytes = (without_weights + largest + columns + TILE_BYTES).min(memory_bytes);
+    let at_once = (leaves * BYTES_PER_LEAF).max(columns);
+    let held = BASE_BYTES + witness + cells * BYTES_PER_CELL;
+    let mapped_bytes = (held + at_once + TILE_BYTES).min(memory_bytes);
     let setup_memory_bytes = match &schedule.weights_tree {
         Some(tree) => {
             let setup = SetupCircuit::new(circuit, &WeightLayout::new(circuit)).circuit;
@@ -137,6 +138,15 @@ pub(crate) fn predict(circuit: &Circuit, entry: usize, dims: &[u32]) -> Result<C
 }
 
 impl Cost {
+    /// This cost with the memory of whichever takes more.
+    pub(crate) fn at_most(self, other: Self) -> Self {
+        Self {
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            mapped_bytes: self.mapped_bytes.max(other.mapped_bytes),
+            ..self
+        }
+    }
+
     /// As in `inspect`.
     pub(crate) fn json(&self) -> Value {
         json!({

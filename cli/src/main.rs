@@ -25,6 +25,7 @@ mod greedy;
 mod host;
 mod huggingface;
 mod input;
+mod memory;
 mod model;
 mod output;
 mod pipeline;
@@ -43,10 +44,6 @@ mod weights;
 use std::process::ExitCode;
 
 use clap::Parser;
-
-/// A proof allocates and frees vectors of many megabytes: memory that is kept costs no page faults the next time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = args::Cli::parse();

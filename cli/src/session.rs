@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_runtime::calibrate::Agreement;
-use mlc_runtime::prove::{Chain, Proved, prove, prove_link, prove_resumable};
+use mlc_runtime::prove::{Chain, Proved, prove, prove_journaled, prove_resumable, run_of_chain};
+use mlc_runtime::schedule::checkpoint::Checkpoint;
+use mlc_runtime::schedule::journal::Journal;
 use mlc_runtime::setup::ProvingKey;
 use mlc_verifier::chain::{ChainFile, Link, joined};
 use mlc_verifier::statement::Statement;
@@ -39,6 +41,8 @@ pub(crate) struct ProvedChain {
     pub(crate) bytes: Vec<u8>,
     /// What the verified chain says as a whole.
     pub(crate) statement: Statement,
+    /// Links that were taken from a checkpoint, whole or in part.
+    pub(crate) resumed: usize,
 }
 
 /// What one link of a chain cost.
@@ -148,17 +152,27 @@ impl Session<'_> {
         progress: &Progress,
         whole: &Bound,
         parts: &[Bound],
+        how: &How<'_>,
     ) -> Result<ProvedChain, CliError> {
         let circuit = &self.key.loaded.circuit;
         let entry = self.compiled.entry;
+        let mut runs = Vec::with_capacity(parts.len());
+        for part in parts {
+            runs.push((part.dims_of(circuit), part.integers(&circuit.entries[entry])?));
+        }
+        let open = |dir| Checkpoint::open(dir, run_of_chain(self.key, entry, &runs));
+        let checkpoint = how.checkpoint.map(open).transpose().map_err(CliError::refused)?;
+        let mut kept = Vec::new();
         let mut chain = Chain::default();
         let (mut links, mut costs) = (Vec::new(), Vec::new());
         let (mut execute_s, mut cells, mut lookups) = (0.0, 0, 0);
-        for part in parts {
-            let dims = part.dims_of(circuit);
-            let integers = part.integers(&circuit.entries[entry])?;
+        for (number, (dims, inputs)) in runs.iter().enumerate() {
+            if let Some(whole) = &checkpoint {
+                kept.push(whole.part(number).map_err(CliError::refused)?);
+            }
+            let journal = kept.last_mut().map(|c| c as &mut dyn Journal);
             let (proved, _) = progress.stage("prove", || {
-                prove_link(&Cpu, self.key, entry, &dims, &integers, &mut chain)
+                prove_journaled(&Cpu, self.key, entry, dims, inputs, &mut chain, journal)
             });
             let proved = proved.map_err(CliError::refused)?;
             execute_s += proved.execute.as_secs_f64();
@@ -175,6 +189,10 @@ impl Session<'_> {
                 proof: proved.file.proof,
             });
         }
+        let resumed = kept.iter().filter(|c| !c.taken().is_empty()).count();
+        for checkpoint in kept.into_iter().chain(checkpoint) {
+            checkpoint.finish().map_err(CliError::refused)?;
+        }
         let peak_rss_bytes = peak_rss_bytes();
         let file = ChainFile {
             key: self.key.loaded.fingerprint,
@@ -190,7 +208,10 @@ impl Session<'_> {
         let statement = joined(circuit, &statements)
             .ok_or_else(|| CliError::refused("the links of the chain do not make one sequence"))?;
         let outputs = outputs(circuit, entry, &statement.dims, &statement.outputs, Some(self.manifest));
-        let agreement = self.agreement(progress, whole, &outputs)?;
+        let agreement = match how.compare {
+            true => self.agreement(progress, whole, &outputs)?,
+            false => None,
+        };
         let report = Report {
             outputs,
             compile_s: self.compile_s,
@@ -210,6 +231,7 @@ impl Session<'_> {
             links: costs,
             bytes,
             statement,
+            resumed,
         })
     }
 }

@@ -49,8 +49,8 @@ pub(crate) struct CodewordFile {
     reads: AtomicU64,
 }
 
-/// A read makes a page and some of its neighbours resident: after so many they are dropped.
-const READS: u64 = 64;
+/// A read makes a page and its neighbours resident, some hundred kilobytes: after so many they are dropped.
+const READS: u64 = 4;
 
 impl CodewordFile {
     /// Opens a file; `None` where it has another size or magic than the shape asks for.

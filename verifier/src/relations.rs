@@ -474,10 +474,28 @@ impl Functional for WeightClaim {
 
     fn accumulate(&self, scale: QM31, out: &mut [QM31]) {
         debug_assert_eq!(out.len(), 1 << self.log_columns);
-        let to: Vec<AxisWeights> = self.layout.shape.iter().map(|&n| AxisWeights::explicit(n)).collect();
-        let cells = push(&Access::identity(self.layout.shape.len()), &self.weighting, &to);
-        for (p, f) in self.layout.positions().into_iter().zip(cells) {
-            out[p] += scale * f;
+        // Positions are sums, and the weights products, over the axes: the last one is done by itself, so that nothing is as
+        // long as the columns.
+        let adds = self.layout.steps();
+        let weights = |axis: usize| {
+            let to = [AxisWeights::explicit(self.layout.shape[axis])];
+            let own = Weighting::product(alloc::vec![self.weighting.axes[axis].clone()]);
+            push(&Access::identity(1), &own, &to)
+        };
+        let rank = adds.len();
+        let mut outer = alloc::vec![(self.layout.offset, scale)];
+        for (axis, adds) in adds.iter().enumerate().take(rank.saturating_sub(1)) {
+            let weights = weights(axis);
+            let next = outer
+                .iter()
+                .flat_map(|&(p, f)| adds.iter().zip(&weights).map(move |(&a, &w)| (p + a, f * w)));
+            outer = next.collect();
+        }
+        let last = weights(rank - 1);
+        for (p, f) in outer {
+            for (&a, &w) in adds[rank - 1].iter().zip(&last) {
+                out[p + a] += f * w;
+            }
         }
     }
 }

@@ -12,14 +12,16 @@ use mlc_verifier::statement::Statement;
 use serde_json::{Map, Value, json};
 
 use super::{ModelArgs, compiled, prove};
+use crate::cost::{self, Cost};
 use crate::error::CliError;
 use crate::files;
 use crate::greedy::{Greedy, Growing, ends};
-use crate::pipeline;
+use crate::memory;
+use crate::pipeline::{self, Compiled, Residence};
 use crate::progress::Progress;
 use crate::prompt::Prompts;
 use crate::report::Report;
-use crate::session::{ProvedChain, Session};
+use crate::session::{How, ProvedChain, Session};
 use crate::ui::{Ui, bytes, pretty, seconds};
 
 /// Arguments of `mlc generate`.
@@ -57,6 +59,12 @@ pub(crate) struct Generate {
     /// Write the report here, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Take at most so much memory (`8GiB`, `500MB`): weights that do not fit stay in their file. The proofs are the same
+    #[arg(long, value_name = "SIZE", requires = "prove", value_parser = prove::size)]
+    memory: Option<u64>,
+    /// Keep what is done of the proofs in this directory, and go on from what a killed run left there
+    #[arg(long, value_name = "DIR", requires = "prove")]
+    checkpoint: Option<PathBuf>,
     #[command(flatten)]
     sampling: Sampling,
 }
@@ -95,6 +103,9 @@ impl Generate {
         for path in self.output.iter().chain(&self.report) {
             files::will_write(path)?;
         }
+        if self.memory.is_some() {
+            memory::give_back();
+        }
         let project = self.model.project()?;
         let progress = Progress::new(ui, 2);
         let (opened, compile_s) = progress.stage("compile", || compiled(&project, ui, true));
@@ -109,6 +120,7 @@ impl Generate {
             segments(self.tokens, self.segment)?;
         }
 
+        let mut residence = Residence::InMemory;
         // The weights in integers are part of the key.
         let (key, setup_s) = match self.prove {
             true => {
@@ -118,9 +130,21 @@ impl Generate {
                 let most = vec![0; prompt.len() + more];
                 let dims = prompts.bind_tokens(&most)?.dims_of(&compiled.circuit);
                 prove::announce(ui, &project, &model, &compiled, &dims)?;
-                let (key, setup_s) =
-                    progress.stage("setup", || pipeline::proving_key(&Cpu, &project, &model, &compiled));
-                (Some(key?), setup_s)
+                if let Some(budget) = self.memory {
+                    let cost = match grows {
+                        true => self.largest_link(&prompts, &prompt, &compiled)?,
+                        false => cost::predict(&compiled.circuit, compiled.entry, &dims)?,
+                    };
+                    residence = prove::within(budget, &project, &model, &compiled, &cost)?;
+                }
+                let (key, setup_s) = progress.stage("setup", || {
+                    pipeline::proving_key_with(&Cpu, &project, &model, &compiled, residence)
+                });
+                let key = key?;
+                if residence == Residence::InFile {
+                    memory::drop_program();
+                }
+                (Some(key), setup_s)
             }
             false => (None, 0.0),
         };
@@ -169,22 +193,37 @@ impl Generate {
             // The last token is not read by the model: it is the argmax behind the proved sequence.
             let read = &all[..all.len() - 1];
             let bound = prompts.bind_tokens(read)?;
-            let (report, bytes) = if compiled.circuit.entries[compiled.entry].grows() {
+            let how = How {
+                runs: 1,
+                checkpoint: self.checkpoint.as_deref(),
+                // The f32 model has all of its weights in memory.
+                compare: residence == Residence::InMemory,
+            };
+            let (report, bytes, resumed) = if compiled.circuit.entries[compiled.entry].grows() {
                 let mut parts = vec![prompts.bind_tokens(&prompt)?];
                 for ids in read[prompt.len()..].chunks(self.segment as usize) {
                     parts.push(prompts.bind_tokens(ids)?);
                 }
-                let chain = session.prove_chain(&progress, &bound, &parts)?;
+                let chain = session.prove_chain(&progress, &bound, &parts, &how)?;
                 follows(&key.loaded, &chain.statement, &prompt, &new)?;
                 out.insert("segments".to_owned(), segments_json(&chain));
                 text += &segments_text(&chain);
-                (chain.report, chain.bytes)
+                let resumed = match chain.resumed {
+                    0 => None,
+                    n => Some(format!("{n} of {} segments", parts.len())),
+                };
+                (chain.report, chain.bytes, resumed)
             } else {
-                let (report, bytes) = session.prove(&progress, &bound, 1)?;
+                let (report, bytes, stages) = session.prove_from(&progress, &bound, &how)?;
                 let file = ProofFile::decode(&bytes).map_err(CliError::refused)?;
                 follows(&key.loaded, &file.statement, &prompt, &new)?;
-                (report, bytes)
+                let resumed = (!stages.is_empty()).then(|| stages.join(", "));
+                (report, bytes, resumed)
             };
+            drop(progress);
+            if let Some(resumed) = resumed {
+                ui.note(&format!("resumed with {resumed} from the checkpoint"));
+            }
             out.extend(report.figures());
             text += &self.proved(&report, &key.key.fingerprint_hex());
             proof = Some(bytes);
@@ -196,6 +235,27 @@ impl Generate {
         files::write_together(&proof.into_iter().chain(written).collect::<Vec<(&Path, &[u8])>>())?;
         ui.result(|| out, || text);
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The cost of the link that takes the most memory, where all tokens are made.
+    fn largest_link(&self, prompts: &Prompts<'_>, prompt: &[u32], compiled: &Compiled) -> Result<Cost, CliError> {
+        let (mut links, mut left) = (Vec::new(), self.tokens as usize - 1);
+        let mut len = prompt.len();
+        let mut largest: Option<Cost> = None;
+        while len > 0 {
+            let dims = prompts
+                .bind_tokens(&prompt.repeat(len)[..len])?
+                .dims_of(&compiled.circuit);
+            let cost = cost::predict_link(&compiled.circuit, compiled.entry, &dims, &links)?;
+            largest = Some(match largest {
+                Some(l) => l.at_most(cost),
+                None => cost,
+            });
+            links.push(len as u32);
+            len = left.min(self.segment as usize);
+            left -= len;
+        }
+        largest.ok_or_else(|| CliError::refused("the prompt has no tokens"))
     }
 
     fn proved(&self, report: &Report, fingerprint: &str) -> String {

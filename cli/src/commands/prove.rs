@@ -5,10 +5,11 @@ use clap::Args;
 use mlc_runtime::backend::cpu::Cpu;
 
 use super::{InputArgs, ModelArgs, compiled};
-use crate::cost;
+use crate::cost::{self, Cost};
 use crate::error::CliError;
 use crate::files;
 use crate::input::Bound;
+use crate::memory;
 use crate::model::Model;
 use crate::pipeline::{self, Compiled, Residence};
 use crate::progress::Progress;
@@ -46,6 +47,9 @@ pub(crate) struct Prove {
 
 impl Prove {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
+        if self.memory.is_some() {
+            memory::give_back();
+        }
         let progress = Progress::new(ui, 4);
         let project = self.model.project()?;
         for path in self.output.iter().chain(&self.report) {
@@ -60,7 +64,10 @@ impl Prove {
         announce(ui, &project, &model, &compiled, &dims)?;
         let weights = match self.memory {
             None => Residence::InMemory,
-            Some(budget) => within(budget, &project, &model, &compiled, &dims)?,
+            Some(budget) => {
+                let cost = cost::predict(&compiled.circuit, compiled.entry, &dims)?;
+                within(budget, &project, &model, &compiled, &cost)?
+            }
         };
 
         let backend = Cpu;
@@ -68,6 +75,9 @@ impl Prove {
             pipeline::proving_key_with(&backend, &project, &model, &compiled, weights)
         });
         let key = key?;
+        if weights == Residence::InFile {
+            memory::drop_program();
+        }
         let session = Session {
             model: &model,
             compiled: &compiled,
@@ -132,15 +142,14 @@ pub(super) fn announce(
     Ok(())
 }
 
-/// Where weights are, that a proof takes at most `budget` bytes.
-fn within(
+/// Where weights are, that a proof of this cost takes at most `budget` bytes. Where they fit, memory is kept again.
+pub(super) fn within(
     budget: u64,
     project: &Project,
     model: &Model,
     compiled: &Compiled,
-    dims: &[u32],
+    cost: &Cost,
 ) -> Result<Residence, CliError> {
-    let cost = cost::predict(&compiled.circuit, compiled.entry, dims)?;
     let dir = pipeline::key_directory(project, model, compiled)?;
     if !dir.join("verifying.key").exists() && cost.setup_memory_bytes > budget {
         return Err(CliError::refused(format!(
@@ -151,6 +160,7 @@ fn within(
         )));
     }
     if cost.memory_bytes <= budget {
+        memory::keep();
         Ok(Residence::InMemory)
     } else if cost.mapped_bytes <= budget {
         Ok(Residence::InFile)
@@ -169,7 +179,7 @@ fn mebibytes(n: u64) -> String {
 }
 
 /// A number of bytes with its unit.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = match unit.trim() {

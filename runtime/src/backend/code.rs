@@ -61,9 +61,6 @@ pub trait Code: Columns + Grinder {
     /// as `4 · rows` base rows (the limbs of a row side by side).
     fn matrix(&self, v: &Self::Ext, rows: usize, log_cols: u32) -> Self::Base;
 
-    /// `Σ_row coeffs[row] · v[row · 2^log_cols + col]` for every column of that matrix.
-    fn fold_vector(&self, v: &Self::Ext, coeffs: &[QM31], log_cols: u32) -> Self::Ext;
-
     /// Adds the terms, each on `2^factors.len()` entries, to `out` from `offset`. All terms have equally many factors.
     fn add_positions(&self, terms: &[PositionTerm], offset: usize, out: &mut Self::Ext);
 
@@ -71,8 +68,8 @@ pub trait Code: Columns + Grinder {
     /// vectors have the same length, above 0.
     fn opening_round(&self, a: &Self::Ext, b: &Self::Ext, log_len: u32) -> [QM31; 2];
 
-    /// Sets the top one of `log_len` variables to `r`.
-    fn bind_top_variable(&self, v: &Self::Ext, log_len: u32, r: QM31) -> Self::Ext;
+    /// Sets the top one of `log_len` variables to `r`, in place where it can.
+    fn bind_top_variable(&self, v: Self::Ext, log_len: u32, r: QM31) -> Self::Ext;
 }
 
 /// The twiddles of the encoding over a domain: `twiddles[t][h]` is the factor `f_t` of every position whose bits above

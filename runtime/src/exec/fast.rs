@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use mlc_circuit::{
     Access, AxisMap, Causal, Equation, FormSource, Instance, Operand, Outer, Product, Read, Reads, SiteRef, Source,
@@ -19,6 +20,7 @@ use super::reference::Reference;
 use super::state::{State, part};
 use super::walk::{Iter, Walk};
 use super::{Evaluator, ExecError};
+use crate::weights::{IntWeights, Piece};
 
 /// Looked-up values, and what is known of each equation.
 pub(super) struct Fast {
@@ -196,8 +198,22 @@ struct Factor<'a> {
 enum Kind<'a> {
     One,
     Reads(&'a [(Walk, Tensor<'a>)]),
-    /// Values, row length, and position of each row.
-    Weight(&'a [i16], usize, &'a [usize]),
+    /// Values, row length, position of each row, and where they are.
+    Weight(&'a [i16], usize, &'a [usize], (&'a IntWeights, usize)),
+}
+
+impl Factor<'_> {
+    /// The piece of a weight that rows are, where they lie behind each other.
+    fn piece(&self, rows: Range<usize>) -> Option<Piece> {
+        let Kind::Weight(_, len, at, (_, weight)) = &self.kind else {
+            return None;
+        };
+        let at = &at[self.first..][rows];
+        let (first, last) = (*at.first()?, *at.last()?);
+        let part = first..last + len;
+        let behind_each_other = last.checked_sub(first) == Some((at.len() - 1) * len);
+        behind_each_other.then_some(Piece { weight: *weight, part })
+    }
 }
 
 impl Rows for Factor<'_> {
@@ -215,7 +231,7 @@ impl Rows for Factor<'_> {
                     walk.add(row, &t.data, t.coefficient, out);
                 }
             }
-            Kind::Weight(values, len, at) => {
+            Kind::Weight(values, len, at, _) => {
                 for (o, &v) in out.iter_mut().zip(&values[at[row]..at[row] + len]) {
                     *o = v.into();
                 }
@@ -229,8 +245,20 @@ impl Rows for Factor<'_> {
 
     fn in_place(&self, row: usize) -> Option<&[i16]> {
         match &self.kind {
-            Kind::Weight(values, len, at) => values.get(at[self.first + row]..).and_then(|v| v.get(..*len)),
+            Kind::Weight(values, len, at, _) => values.get(at[self.first + row]..).and_then(|v| v.get(..*len)),
             _ => None,
+        }
+    }
+
+    fn at_work(&self, _now: Range<usize>, then: Range<usize>) {
+        if let Kind::Weight(.., (weights, _)) = &self.kind {
+            weights.read_ahead(self.piece(then).as_ref());
+        }
+    }
+
+    fn done(&self, rows: Range<usize>) {
+        if let (Kind::Weight(.., (weights, _)), Some(piece)) = (&self.kind, self.piece(rows)) {
+            weights.release(&piece);
         }
     }
 }
@@ -239,7 +267,7 @@ impl Rows for Factor<'_> {
 enum Ready<'a> {
     One,
     Reads(Vec<(Walk, Tensor<'a>)>, (i64, i64)),
-    Weight(&'a [i16], &'a Weight, Vec<usize>),
+    Weight(&'a [i16], &'a Weight, Vec<usize>, (&'a IntWeights, usize)),
 }
 
 impl<'a> Ready<'a> {
@@ -247,9 +275,9 @@ impl<'a> Ready<'a> {
         let (kind, bounds) = match self {
             Ready::One => (Kind::One, (1, 1)),
             Ready::Reads(reads, bounds) => (Kind::Reads(reads), *bounds),
-            Ready::Weight(values, w, at) => {
+            Ready::Weight(values, w, at, of) => {
                 let max = (1i64 << (w.bits - 1)) - 1;
-                (Kind::Weight(values, w.row_len as usize, at), (-max, max))
+                (Kind::Weight(values, w.row_len as usize, at, *of), (-max, max))
             }
         };
         let first = first * rows;
@@ -378,7 +406,8 @@ impl Fast {
             Operand::Weight { weight, outer: axes } => {
                 let w = &state.instance.circuit.weights[*weight as usize];
                 let at = weight_rows(state, w, axes, iters, outer);
-                Ready::Weight(state.weights.tensor(*weight as usize), w, at)
+                let weight = usize::from(*weight);
+                Ready::Weight(state.weights.tensor(weight), w, at, (state.weights, weight))
             }
         })
     }

@@ -197,7 +197,8 @@ fn one(state: &mut State, step: &Step, repeat: Option<(usize, u32)>, by: &mut im
                 state.find(q, output, &mut right);
             }
             for weight in e.products.iter().filter_map(Product::weight) {
-                state.weights.release(weight.into());
+                let weights = state.weights;
+                weights.release(&weights.whole(weight.into()));
             }
             state.write(q, slice, right)?;
             if let Left::Cells(cells) = &e.left {

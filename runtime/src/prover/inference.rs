@@ -1,7 +1,7 @@
 //! The proof of an inference, proving side. Mirrors `mlc_verifier::inference` move by move.
 
 use mlc_circuit::{
-    CellTree, CellVector, ChannelKind, Equation, InputKind, Instance, Left, Operand as Factor, Product, SiteRef,
+    CellTree, CellVector, ChannelKind, Equation, InputKind, Instance, Left, Operand as Factor, Outer, Product, SiteRef,
     SiteShape, Source, bits_for,
 };
 use mlc_verifier::commitment::{Claim, EqPoint, TreeShape};
@@ -27,7 +27,7 @@ use super::vector::CommittedVector;
 use crate::backend::{Backend, Operand};
 use crate::exec::Execution;
 use crate::schedule::journal::{Journal, Kept};
-use crate::weights::IntWeights;
+use crate::weights::{IntWeights, Piece as WeightPiece};
 
 /// Labels of the prover's messages, for soundness tests.
 pub mod label {
@@ -223,7 +223,35 @@ struct Run<'r, 'c, B: Backend> {
     constant_shapes: Vec<Vec<usize>>,
 }
 
-impl<B: Backend> Sources for Run<'_, '_, B> {
+/// What a factor reads, with the piece of the weights that comes after it.
+struct Before<'a, 'r, 'c, B: Backend> {
+    run: &'a Run<'r, 'c, B>,
+    then: Option<WeightPiece>,
+}
+
+impl<B: Backend> Sources for Before<'_, '_, '_, B> {
+    fn values(&self, source: Source) -> (&[M31], &[usize]) {
+        self.run.values(source)
+    }
+
+    fn found(&self, output: u16) -> &[i32] {
+        &self.run.statement.outputs[output as usize]
+    }
+
+    fn weight(&self, weight: u16) -> &[i16] {
+        self.weights().tensor(weight.into())
+    }
+
+    fn weights(&self) -> &IntWeights {
+        self.run.weights.integers
+    }
+
+    fn then(&self) -> Option<WeightPiece> {
+        self.then.clone()
+    }
+}
+
+impl<B: Backend> Run<'_, '_, B> {
     fn values(&self, source: Source) -> (&[M31], &[usize]) {
         match source {
             Source::Input(i) => (&self.tables.inputs[i as usize], &self.instance.inputs[i as usize]),
@@ -240,18 +268,6 @@ impl<B: Backend> Sources for Run<'_, '_, B> {
                 (values, self.instance.site(site).map_or(&[][..], |s| &s.layout.shape))
             }
         }
-    }
-
-    fn found(&self, output: u16) -> &[i32] {
-        &self.statement.outputs[output as usize]
-    }
-
-    fn weight(&self, weight: u16) -> &[i16] {
-        self.weights.integers.tensor(weight as usize)
-    }
-
-    fn weights(&self) -> &IntWeights {
-        self.weights.integers
     }
 }
 
@@ -433,11 +449,8 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
         let grind = &schedule.grinding;
         let factors_span = tracing::info_span!("factors").entered();
         let mut summands = Vec::new();
-        let mut weights = equations
-            .iter()
-            .flat_map(|e| &e.products)
-            .map(Product::weight)
-            .peekable();
+        let integers = self.weights.integers;
+        let mut left = equations.iter().flat_map(|e| &e.products);
         for (e, &b) in equations.iter().zip(betas) {
             let rho = &rho_all[..output_bits(instance, e)];
             let points = split_point(rho, &instance.out(e))
@@ -445,14 +458,13 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
                 .map(<[QM31]>::to_vec)
                 .collect::<Vec<_>>();
             for p in &e.products {
-                weights.next();
-                if let Some(Some(next)) = weights.peek() {
-                    self.weights.integers.prefetch((*next).into());
-                }
+                left.next();
+                let then = left.clone().find_map(|p| first_piece(integers, p));
+                let sources = Before { run: self, then };
                 let shape = ProductShape::new(instance, e, p);
                 let upload = |v: Vec<QM31>| Operand::ext(backend.ext(v));
-                let a = factor(backend, instance, e, p, Side::A, rho, self).map(upload);
-                let b_side = factor(backend, instance, e, p, Side::B, rho, self).map(upload);
+                let a = factor(backend, instance, e, p, Side::A, rho, &sources).map(upload);
+                let b_side = factor(backend, instance, e, p, Side::B, rho, &sources).map(upload);
                 let ones = || {
                     upload(vec![
                         QM31::one();
@@ -635,6 +647,16 @@ impl<'c, B: Backend> Run<'_, 'c, B> {
             }
         }
     }
+}
+
+/// What is read first of the weight among a product's factors, unless its rows are selected.
+fn first_piece(weights: &IntWeights, product: &Product) -> Option<WeightPiece> {
+    [&product.a, &product.b].into_iter().find_map(|factor| match factor {
+        Factor::Weight { weight, outer } if outer.iter().all(|o| matches!(o, Outer::Axis { .. })) => {
+            Some(weights.first_piece(usize::from(*weight)))
+        }
+        _ => None,
+    })
 }
 
 /// A committed vector's opening: its point, and its value there.

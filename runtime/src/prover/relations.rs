@@ -4,7 +4,7 @@
 //! Where the verifier *pushes* a weighting forward onto a tensor's blocks, the prover *pulls* a tensor back onto the
 //! explicit iteration axes: `pull(x_explicit) = Σ_{other axes} w · source[access(x)]`, one axis at a time.
 
-use mlc_circuit::{Access, AxisMap, Equation, Instance, Operand, Outer, Product, Source, WeightLayout};
+use mlc_circuit::{Access, AxisMap, BlockLayout, Equation, Instance, Operand, Outer, Product, Source, WeightLayout};
 use mlc_verifier::field::{M31, QM31, eq_table, m31};
 use mlc_verifier::functional::{AxisWeights, Weighting, for_each_entry, split_point, total};
 use mlc_verifier::relations::{ProductShape, Side, used_axes};
@@ -12,7 +12,7 @@ use num_traits::Zero;
 use rayon::prelude::*;
 
 use crate::backend::{Backend, IntegerOps, VectorOps};
-use crate::weights::IntWeights;
+use crate::weights::{IntWeights, Piece};
 
 /// A dense tensor of extension elements with labelled axes.
 struct Labelled {
@@ -185,8 +185,10 @@ pub trait Sources {
     fn found(&self, output: u16) -> &[i32];
     /// Integers of a weight, row-major over `outer ++ [contraction]`.
     fn weight(&self, weight: u16) -> &[i16];
-    /// The weights, of which a part that has been read may be released.
+    /// The weights, which may be in a file.
     fn weights(&self) -> &IntWeights;
+    /// The piece of the weights that is worked on after those of this factor.
+    fn then(&self) -> Option<Piece>;
 }
 
 /// The vector of one factor over (shared axes, flattened contraction), the other output axes bound to ρ; `None` for
@@ -245,6 +247,9 @@ pub fn factor<B: IntegerOps + VectorOps>(
         )),
     }
 }
+
+/// Integers that are resident for each row that is read alone: of a page, the system maps its neighbours.
+const ALONE: usize = 1 << 15;
 
 /// A weight over (shared axes, contraction): the outer axes that are not shared are folded at ρ. Only rows that are
 /// selected are read.
@@ -318,19 +323,33 @@ fn weight_factor<B: IntegerOps>(
     for (r, block, e) in targets {
         rows[block].push((r, e));
     }
-    let mut acc = Vec::with_capacity(blocks * row);
     let weights = sources.weights();
-    let most = weights.tile(row);
-    for rows in &rows {
-        let mut tiles = rows.chunks(most.min(rows.len().max(1)));
-        let mut folded = backend.fold_integers(values, row, tiles.next().unwrap_or_default());
-        weights.release(weight.into());
-        for tile in tiles {
-            let part = backend.fold_integers(values, row, tile);
-            folded.iter_mut().zip(part).for_each(|(sum, v)| *sum += v);
-            weights.release(weight.into());
+    let selected = outer.iter().any(|o| !matches!(o, Outer::Axis { .. }));
+    let most = weights.tile(if selected { row.max(ALONE) } else { row });
+    // Of every block, rows that are worked on together.
+    let tiles: Vec<(usize, &[(usize, QM31)])> = (rows.iter().enumerate())
+        .flat_map(|(block, rows)| rows.chunks(most.min(rows.len().max(1))).map(move |tile| (block, tile)))
+        .collect();
+    let pieces = tiles.iter().map(|(_, tile)| {
+        let behind_each_other = tile.windows(2).all(|t| t[1].0 == t[0].0 + 1);
+        let part = match tile.first() {
+            Some(&(first, _)) if behind_each_other => first * row..(first + tile.len()) * row,
+            // Nothing is read ahead of rows here and there.
+            _ => 0..0,
+        };
+        Piece {
+            weight: weight.into(),
+            part,
         }
-        acc.extend(folded);
+    });
+    let mut acc = vec![QM31::zero(); blocks * row];
+    for (&(block, tile), piece) in tiles.iter().zip(weights.pieces(pieces, sources.then())) {
+        let part = backend.fold_integers(values, row, tile);
+        let sum = &mut acc[block * row..(block + 1) * row];
+        sum.iter_mut().zip(part).for_each(|(sum, v)| *sum += v);
+        if piece.part.is_empty() {
+            weights.release(&weights.whole(weight.into()));
+        }
     }
     // Shared axes that the weight does not use repeat it.
     let unused: Vec<usize> = (0..shared_lens.len())
@@ -375,11 +394,8 @@ fn fill(column: &mut [M31], part: &[i16]) {
     }
 }
 
-/// Cells that are laid out at once where the committed matrix is not in memory: 4 MiB.
-const TILE_CELLS: usize = 1 << 20;
-
-/// `Σ_row coeffs[row] · cells[column · rows + row]` of [`weight_cells`], a tile at a time: the matrix is never in memory. A
-/// weight is read while the one before it is folded, and released behind it.
+/// `Σ_row coeffs[row] · cells[column · rows + row]` of [`weight_cells`], a piece at a time: the matrix is never in memory. A piece
+/// is read while the one before it is folded, and released behind it.
 pub fn fold_weights<B: Backend>(
     backend: &B,
     layout: &WeightLayout,
@@ -389,27 +405,46 @@ pub fn fold_weights<B: Backend>(
 ) -> Vec<QM31> {
     let rows = 1usize << layout.row_bits;
     let mut out = vec![QM31::zero(); layout.used_columns];
-    let mut tile = vec![M31::zero(); TILE_CELLS.max(rows)];
-    for (w, (&row_len, values)) in row_lens.iter().zip(weights.iter()).enumerate() {
-        if w + 1 < weights.len() {
-            weights.prefetch(w + 1);
-        }
-        let positions = layout.column_positions(w);
-        let mut parts = columns(values, row_len, rows);
-        for positions in positions.chunks(tile.len() / rows) {
-            let used = positions.len() * rows;
-            tile[..used].fill(M31::zero());
-            for (column, part) in tile[..used].chunks_exact_mut(rows).zip(&mut parts) {
-                fill(column, part);
-            }
-            let folded = backend.host_ext(&backend.fold_rows(&backend.base(tile[..used].to_vec()), coeffs));
-            for (&position, &value) in positions.iter().zip(&folded) {
-                out[position] = value;
-            }
-            weights.release(w);
+    let steps: Vec<Vec<Vec<usize>>> = layout.columns.iter().map(BlockLayout::steps).collect();
+    let pieces = row_lens.iter().enumerate().flat_map(|(weight, &row_len)| {
+        let (len, piece) = (
+            weights.tensor(weight).len(),
+            weights.tile(row_len).saturating_mul(row_len),
+        );
+        (0..len).step_by(piece).map(move |start| Piece {
+            weight,
+            part: start..start.saturating_add(piece).min(len),
+        })
+    });
+    for Piece { weight, part } in weights.pieces(pieces, None) {
+        let row_len = row_lens[weight];
+        // Columns of one row of the weight.
+        let high = row_len.div_ceil(rows);
+        let first = part.start / row_len * high;
+        let parts: Vec<&[i16]> = columns(&weights.tensor(weight)[part], row_len, rows).collect();
+        let mut cells = vec![M31::zero(); parts.len() * rows];
+        (cells.par_chunks_exact_mut(rows).zip(&parts))
+            .with_min_len((COLUMN_CELLS / rows).max(1))
+            .for_each(|(column, part)| fill(column, part));
+        let folded = backend.host_ext(&backend.fold_rows(&backend.base(cells), coeffs));
+        for (column, value) in folded.into_iter().enumerate() {
+            out[position(&steps[weight], &layout.columns[weight], first + column)] = value;
         }
     }
     out
+}
+
+/// Fewest cells that one task fills.
+const COLUMN_CELLS: usize = 1 << 15;
+
+/// The position of the column at row-major `at`; `steps` are those of the layout.
+fn position(steps: &[Vec<usize>], layout: &BlockLayout, at: usize) -> usize {
+    let mut at = at;
+    steps.iter().rev().fold(layout.offset, |position, axis| {
+        let x = at % axis.len();
+        at /= axis.len();
+        position + axis[x]
+    })
 }
 
 #[cfg(test)]

@@ -74,6 +74,13 @@ impl Checkpoint {
         })
     }
 
+    /// The checkpoint of one of the runs that this run is made of, in a directory of its own.
+    pub fn part(&self, number: usize) -> Result<Self, CheckpointError> {
+        let mut run = self.run.to_vec();
+        run.extend((number as u64).to_le_bytes());
+        Self::open(&self.dir.join(format!("part-{number}")), Blake2s256::digest(run).into())
+    }
+
     /// Stages that were taken from the directory.
     pub fn taken(&self) -> &[&'static str] {
         &self.taken
@@ -160,6 +167,15 @@ mod tests {
         assert_eq!(again.taken(), ["long stage"]);
         let other = Checkpoint::open(&dir, [4; 32]).unwrap_err();
         assert!(other.to_string().contains("another run"), "{other}");
+
+        // The parts of a run have their own stages, and know of which run they are.
+        let mut part = again.part(3).unwrap();
+        assert_eq!(part.get("long stage", &[2; 32]), None);
+        part.put("long stage", &[2; 32], b"of the part");
+        let found = again.part(3).unwrap().get("long stage", &[2; 32]);
+        assert_eq!(found.as_deref(), Some(&b"of the part"[..]));
+        assert!(Checkpoint::open(&dir.join("part-3"), [1; 32]).is_err());
+        part.finish().unwrap();
 
         // A damaged file is not taken.
         let path = dir.join("long-stage.stage");

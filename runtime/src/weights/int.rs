@@ -1,20 +1,32 @@
 //! The integers of a circuit's weights.
 
+use std::iter::Peekable;
+use std::ops::Range;
+
 use mlc_circuit::{Circuit, Weight};
 use rayon::prelude::*;
 
 use super::mapped::MappedIntegers;
 
 /// One tensor per weight of a circuit, row-major over `outer.., row_len`, within the circuit's bounds: in memory, or in a
-/// file that is mapped and of which only the tensors at work are resident ([`IntWeights::prefetch`],
+/// file that is mapped and of which only the piece at work and the next one are resident ([`IntWeights::pieces`],
 /// [`IntWeights::release`]).
 #[derive(Debug, Clone)]
 pub struct IntWeights {
     tensors: Tensors,
 }
 
-/// Integers of a mapped file that are worked on at once: 4 MiB.
-const TILE: usize = 1 << 21;
+/// Integers of a mapped file that are worked on at once: 1 MiB.
+const TILE: usize = 1 << 19;
+
+/// A part of one tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The weight of the circuit.
+    pub weight: usize,
+    /// Its integers, row-major.
+    pub part: Range<usize>,
+}
 
 #[derive(Debug, Clone)]
 enum Tensors {
@@ -187,17 +199,75 @@ impl IntWeights {
         }
     }
 
-    /// Says that a tensor is needed soon: of a file, it is read while others are worked on.
-    pub fn prefetch(&self, weight: usize) {
-        if let Tensors::Mapped(m) = &self.tensors {
-            m.prefetch(weight);
+    /// Goes through pieces in their order: of a file, the next is read in the background while one is worked on, and that one is
+    /// released when the next is asked for. `then` is the piece that is worked on after all of them.
+    pub fn pieces<I: Iterator<Item = Piece>>(&self, pieces: I, then: Option<Piece>) -> Pieces<'_, I> {
+        Pieces {
+            weights: self,
+            left: pieces.peekable(),
+            then,
+            at_work: None,
         }
     }
 
-    /// Says that a tensor is not needed for a while: of a file, it takes no memory until it is read again.
-    pub fn release(&self, weight: usize) {
+    /// Has a piece read in the background, of a file, when the piece asked for before is there.
+    pub fn read_ahead(&self, next: Option<&Piece>) {
         if let Tensors::Mapped(m) = &self.tensors {
-            m.release(weight);
+            match next {
+                Some(p) => m.read_ahead(p.weight, p.part.clone()),
+                None if m.is_empty() => {}
+                None => m.read_ahead(0, 0..0),
+            }
+        }
+    }
+
+    /// Says that a piece is not needed for a while: of a file, it takes no memory until it is read again.
+    pub fn release(&self, piece: &Piece) {
+        if let Tensors::Mapped(m) = &self.tensors {
+            m.release(piece.weight, piece.part.clone());
+        }
+    }
+
+    /// As much of a weight as is worked on at once.
+    pub fn first_piece(&self, weight: usize) -> Piece {
+        let part = 0..self.tensor(weight).len().min(TILE);
+        Piece { weight, part }
+    }
+
+    /// The whole of a weight.
+    pub fn whole(&self, weight: usize) -> Piece {
+        let part = 0..self.tensor(weight).len();
+        Piece { weight, part }
+    }
+}
+
+/// See [`IntWeights::pieces`].
+#[derive(Debug)]
+pub struct Pieces<'a, I: Iterator<Item = Piece>> {
+    weights: &'a IntWeights,
+    left: Peekable<I>,
+    then: Option<Piece>,
+    at_work: Option<Piece>,
+}
+
+impl<I: Iterator<Item = Piece>> Iterator for Pieces<'_, I> {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        if let Some(done) = self.at_work.take() {
+            self.weights.release(&done);
+        }
+        let piece = self.left.next()?;
+        self.weights.read_ahead(self.left.peek().or(self.then.as_ref()));
+        self.at_work = Some(piece.clone());
+        Some(piece)
+    }
+}
+
+impl<I: Iterator<Item = Piece>> Drop for Pieces<'_, I> {
+    fn drop(&mut self) {
+        if let Some(done) = &self.at_work {
+            self.weights.release(done);
         }
     }
 }

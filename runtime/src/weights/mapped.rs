@@ -1,7 +1,7 @@
 //! Integer weights in a mapped file: resident while they are worked on, and not after.
 //!
 //! The pages of a map are clean copies of a file, so they may be dropped at any time and come back when they are read. A prover
-//! says which weight comes next, so that the system reads it in the background, and which one it is done with.
+//! says which piece comes next, so that it is read in the background ([`super::ahead`]), and which one it is done with.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -10,12 +10,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use blake2::{Blake2s256, Digest};
-use memmap2::{Advice, Mmap, UncheckedAdvice};
+use memmap2::{Mmap, UncheckedAdvice};
+
+use super::ahead::Ahead;
+
+/// Bytes of a huge page.
+const HUGE_PAGE: usize = 2 << 20;
 
 /// Tensors of 16-bit integers behind each other in a file.
 #[derive(Debug, Clone)]
 pub struct MappedIntegers {
     map: Arc<Mmap>,
+    /// Absent where there is no thread for it.
+    ahead: Option<Arc<Ahead>>,
     /// Bytes of each tensor.
     tensors: Vec<Range<usize>>,
 }
@@ -42,9 +49,10 @@ impl MappedIntegers {
         }
         // SAFETY: the file is private to the key directory and only replaced by rename; a concurrent truncation would be an
         // error of the user's, and what is proved from it is checked by the verifier.
-        let map = unsafe { Mmap::map(&file)? };
+        let map = Arc::new(unsafe { Mmap::map(&file)? });
         Ok(Some(Self {
-            map: Arc::new(map),
+            ahead: Ahead::of(Arc::clone(&map)).ok().map(Arc::new),
+            map,
             tensors,
         }))
     }
@@ -69,22 +77,33 @@ impl MappedIntegers {
         integers
     }
 
-    /// Has the system read a tensor in the background.
-    pub fn prefetch(&self, at: usize) {
-        let range = &self.tensors[at];
-        // Advice: without it pages are read when they are touched.
-        let _ = self.map.advise_range(Advice::WillNeed, range.start, range.len());
+    /// Has a part of a tensor, whose bounds are numbers of integers, read in the background. Waits until the part that was asked
+    /// for before is there: with an empty part it does nothing else.
+    pub fn read_ahead(&self, at: usize, part: Range<usize>) {
+        if let Some(ahead) = &self.ahead {
+            ahead.read(self.bytes(at, part));
+        }
     }
 
-    /// Drops the pages of a tensor.
-    pub fn release(&self, at: usize) {
-        let range = &self.tensors[at];
+    /// Drops the pages of a part of a tensor, and those around it in the same huge pages: the system may have mapped as much.
+    pub fn release(&self, at: usize, part: Range<usize>) {
+        let range = self.bytes(at, part);
+        let base = self.map.as_ptr() as usize;
+        let start = (base + range.start) / HUGE_PAGE * HUGE_PAGE;
+        let end = (base + range.end).next_multiple_of(HUGE_PAGE);
+        let range = start.saturating_sub(base)..(end - base).min(self.map.len());
         // SAFETY: the map is of a file and read-only, so a dropped page has the same bytes when it is read again. Pages that
-        // are shared with a neighbouring tensor come back as well.
+        // are shared with a neighbouring part come back as well.
         let _ = unsafe {
             self.map
                 .unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
         };
+    }
+
+    fn bytes(&self, at: usize, part: Range<usize>) -> Range<usize> {
+        let tensor = &self.tensors[at];
+        let byte = |n: usize| (tensor.start + 2 * n).min(tensor.end);
+        byte(part.start)..byte(part.end)
     }
 }
 
@@ -123,9 +142,10 @@ mod tests {
         let mapped = MappedIntegers::open(&path, b"header", &lens).unwrap().unwrap();
         for _ in 0..2 {
             for (at, t) in tensors.iter().enumerate() {
-                mapped.prefetch(at);
+                mapped.read_ahead(at, 0..t.len() / 2);
                 assert_eq!(mapped.tensor(at), t);
-                mapped.release(at);
+                mapped.release(at, 0..t.len());
+                mapped.read_ahead(at, t.len()..t.len() + 9);
             }
         }
         assert!(MappedIntegers::open(&path, b"Header", &lens).unwrap().is_none());

@@ -79,16 +79,6 @@ impl Code for Naive {
         out
     }
 
-    fn fold_vector(&self, v: &Vec<QM31>, coeffs: &[QM31], log_cols: u32) -> Vec<QM31> {
-        let mut out = vec![QM31::zero(); 1 << log_cols];
-        for (row, &c) in v.chunks(1 << log_cols).zip(coeffs) {
-            for (o, &x) in out.iter_mut().zip(row) {
-                *o += c * x;
-            }
-        }
-        out
-    }
-
     fn add_positions(&self, terms: &[PositionTerm], offset: usize, out: &mut Vec<QM31>) {
         for term in terms {
             for j in 0..1usize << term.factors.len() {
@@ -115,7 +105,7 @@ impl Code for Naive {
         out
     }
 
-    fn bind_top_variable(&self, v: &Vec<QM31>, log_len: u32, r: QM31) -> Vec<QM31> {
+    fn bind_top_variable(&self, v: Vec<QM31>, log_len: u32, r: QM31) -> Vec<QM31> {
         let half = 1usize << (log_len - 1);
         let at = |i: usize| v.get(i).copied().unwrap_or(QM31::zero());
         (0..half.min(v.len()))

@@ -12,6 +12,8 @@
 mod kernel;
 mod pack;
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use kernel::{Isa, TILE};
@@ -27,6 +29,10 @@ pub(super) trait Rows: Sync {
     fn bounds(&self) -> (i64, i64);
     /// The row as it lies in memory, where it does.
     fn in_place(&self, row: usize) -> Option<&[i16]>;
+    /// Says which rows are worked on now, and which after them.
+    fn at_work(&self, _now: Range<usize>, _then: Range<usize>) {}
+    /// Says that these rows are done.
+    fn done(&self, _rows: Range<usize>) {}
 }
 
 /// Bytes of a packed block.
@@ -52,6 +58,7 @@ fn multiply_with(isa: Isa, k: usize, a: &impl Rows, b: &impl Rows) -> Vec<i32> {
         && (fits(a.bounds(), 0, 255) || fits(a.bounds(), -128, 127));
     for n0 in (0..n).step_by(block) {
         let nb = n0..(n0 + block).min(n);
+        b.at_work(nb.clone(), nb.end..(nb.end + block).min(n));
         let width = nb.len();
         if bytes {
             let offset = if a.bounds().0 < 0 { 128 } else { 0 };
@@ -69,6 +76,7 @@ fn multiply_with(isa: Isa, k: usize, a: &impl Rows, b: &impl Rows) -> Vec<i32> {
                 })
                 .store(&mut c, m0, nb.start, n);
             }
+            b.done(nb);
             continue;
         }
         let pb = Packed::new(b, nb.clone(), k);
@@ -94,6 +102,7 @@ fn multiply_with(isa: Isa, k: usize, a: &impl Rows, b: &impl Rows) -> Vec<i32> {
             })
             .store(&mut c, m0, nb.start, n);
         }
+        b.done(nb);
     }
     c
 }

@@ -1,7 +1,7 @@
 //! Opens committed matrices: the mirror of `mlc_verifier::commitment::verify`.
 
 use mlc_verifier::commitment::code::Domain;
-use mlc_verifier::commitment::{Claim, EqPoint, Functional, Plan};
+use mlc_verifier::commitment::{Claim, EqPoint, Functional, Plan, PlannedLevel};
 use mlc_verifier::field::{QM31, eq_table, powers};
 use num_traits::Zero;
 
@@ -17,6 +17,12 @@ pub struct OpenTree<'a, B: Code> {
     pub folded: B::Ext,
     /// The same claims that the verifier checks. Their values do not enter the proof.
     pub claims: Vec<Claim<'a>>,
+}
+
+/// An [`OpenTree`] after its folded vector has become part of the first level's.
+struct Claimed<'a> {
+    tree: &'a dyn TreeStore,
+    claims: Vec<Claim<'a>>,
 }
 
 /// The positions opened in one tree, and where they act.
@@ -36,6 +42,14 @@ pub fn open<B: Code>(backend: &B, channel: &mut ProverChannel<'_>, plan: &Plan, 
         .map(|(t, p)| (p.offset, &t.folded))
         .collect();
     let mut vector = backend.concatenate(&parts, plan.len);
+    drop(parts);
+    let trees: Vec<Claimed<'_>> = trees
+        .into_iter()
+        .map(|t| Claimed {
+            tree: t.tree,
+            claims: t.claims,
+        })
+        .collect();
     let mut below: Option<Committed> = None;
     // The claim that the previous level leaves on this level's vector.
     let mut point: Option<EqPoint> = None;
@@ -86,10 +100,8 @@ pub fn open<B: Code>(backend: &B, channel: &mut ProverChannel<'_>, plan: &Plan, 
 
         drop(span);
         let _span = tracing::info_span!("opening sumcheck").entered();
-        let z = prove_product(backend, channel, &vector, functional, l.log_len, l.round_pow_bits);
-        let (row, col) = z.split_at(l.log_rows() as usize);
-        vector = backend.fold_vector(&vector, &eq_table(row, l.rows), l.shape.log_cols);
-        let mut host = backend.host_ext(&vector);
+        let (z, mut host) = prove_product(backend, channel, vector, functional, l);
+        let col = &z[l.log_rows() as usize..];
         let table = eq_table(col, host.len());
         let value = host.iter().zip(&table).fold(QM31::zero(), |acc, (&v, &e)| acc + v * e);
         channel.send_ext("folded evaluation", &[value]);
@@ -109,7 +121,7 @@ fn open_level<B: Code>(
     channel: &mut ProverChannel<'_>,
     plan: &Plan,
     level: usize,
-    trees: &[OpenTree<'_, B>],
+    trees: &[Claimed<'_>],
     below: Option<&Committed>,
 ) -> Vec<Opened> {
     let stores: Vec<&dyn TreeStore> = match below {
@@ -135,26 +147,31 @@ fn open_level<B: Code>(
         .collect()
 }
 
-/// The sumcheck of `Σ_x v(x) f(x)`; returns its point.
+/// The sumcheck of `Σ_x v(x) f(x)`; returns its point, and `v` with its rows bound to the first part of it: the next vector.
 fn prove_product<B: Code>(
     backend: &B,
     channel: &mut ProverChannel<'_>,
-    v: &B::Ext,
+    v: B::Ext,
     f: B::Ext,
-    log_len: u32,
-    pow_bits: u32,
-) -> Vec<QM31> {
-    let mut point = Vec::with_capacity(log_len as usize);
-    let mut bound: Option<B::Ext> = None;
-    let mut f = f;
-    for left in (1..=log_len).rev() {
-        let a = bound.as_ref().unwrap_or(v);
-        channel.send_ext("opening round", &backend.opening_round(a, &f, left));
-        channel.send_nonce("sumcheck round", pow_bits, backend);
+    level: &PlannedLevel,
+) -> (Vec<QM31>, Vec<QM31>) {
+    let mut point = Vec::with_capacity(level.log_len as usize);
+    let (mut v, mut f) = (v, f);
+    let mut folded = Vec::new();
+    for left in (0..=level.log_len).rev() {
+        if left == level.shape.log_cols {
+            folded = backend.host_ext(&v);
+            folded.resize(level.shape.cols(), QM31::zero());
+        }
+        if left == 0 {
+            break;
+        }
+        channel.send_ext("opening round", &backend.opening_round(&v, &f, left));
+        channel.send_nonce("sumcheck round", level.round_pow_bits, backend);
         let r = channel.transcript().draw();
-        bound = Some(backend.bind_top_variable(a, left, r));
-        f = backend.bind_top_variable(&f, left, r);
+        v = backend.bind_top_variable(v, left, r);
+        f = backend.bind_top_variable(f, left, r);
         point.push(r);
     }
-    point
+    (point, folded)
 }

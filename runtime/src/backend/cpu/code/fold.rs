@@ -64,33 +64,6 @@ fn fold_rows_kernel<L: Lanes>(cells: &[u32], rows: usize, coeffs: &[&[u32]; 4], 
     }
 }
 
-/// `out[j] = Σ_row coeffs[row] · v[row · cols + from + j]` for the entries that exist.
-#[inline(always)]
-fn fold_vector_kernel<L: Lanes>(v: &[&[u32]; 4], coeffs: &[QM31], cols: usize, from: usize, out: [&mut [u32]; 4]) {
-    let mut out = out;
-    let n = out[0].len();
-    let len = v[0].len();
-    let mut at = 0;
-    while at < n {
-        let mut sum = WideQm31::<L>::zero();
-        for (row, &c) in coeffs.iter().enumerate() {
-            let start = row * cols + from + at;
-            if start >= len {
-                break;
-            }
-            // Past the end of a row are entries of the next one: lanes that are not stored.
-            sum = sum.add(load_padded::<L>(v, start).mul_wide(Packed::splat(c))).fold();
-        }
-        let sum = sum.reduce();
-        if at + L::N <= n {
-            sum.store(&mut out, at);
-        } else {
-            store_tail(sum, &mut out, at, n - at);
-        }
-        at += L::N;
-    }
-}
-
 /// The elements from `at`; those behind the end of `v` are zero.
 #[inline(always)]
 fn load_padded<L: Lanes>(v: &[&[u32]; 4], at: usize) -> Packed<L> {
@@ -167,18 +140,19 @@ fn round_kernel<L: Lanes>(a: [[&[u32]; 4]; 2], b: [[&[u32]; 4]; 2]) -> [QM31; 2]
 
 /// `out = lo + r (hi - lo)`; `hi` may be shorter, the rest of it is zero.
 #[inline(always)]
-fn bind_kernel<L: Lanes>(lo: [&[u32]; 4], hi: [&[u32]; 4], r: QM31, out: [&mut [u32]; 4]) {
-    let mut out = out;
+fn bind_kernel<L: Lanes>(hi: [&[u32]; 4], r: QM31, lo: [&mut [u32]; 4]) {
+    let mut lo = lo;
     let r = Packed::<L>::splat(r);
     let n = lo[0].len();
     let mut at = 0;
     while at < n {
-        let (x, y) = (load_padded::<L>(&lo, at), load_padded::<L>(&hi, at));
+        let [a, b, c, d] = &lo;
+        let (x, y) = (load_padded::<L>(&[a, b, c, d], at), load_padded::<L>(&hi, at));
         let bound = x.add(r.mul(y.sub(x)));
         if at + L::N <= n {
-            bound.store(&mut out, at);
+            bound.store(&mut lo, at);
         } else {
-            store_tail(bound, &mut out, at, n - at);
+            store_tail(bound, &mut lo, at, n - at);
         }
         at += L::N;
     }
@@ -186,16 +160,13 @@ fn bind_kernel<L: Lanes>(lo: [&[u32]; 4], hi: [&[u32]; 4], r: QM31, out: [&mut [
 
 dispatch! {
     fn fold_rows_task(cells: &[u32], rows: usize, coeffs: &[&[u32]; 4], out: &mut [QM31]) = fold_rows_kernel;
-    fn fold_vector_task(v: &[&[u32]; 4], coeffs: &[QM31], cols: usize, from: usize, out: [&mut [u32]; 4])
-        = fold_vector_kernel;
     fn positions_task(high: &[QM31], low: &[u32], out: [&mut [u32]; 4]) = positions_kernel;
     fn round_task(a: [[&[u32]; 4]; 2], b: [[&[u32]; 4]; 2]) -> [QM31; 2] = round_kernel;
-    fn bind_task(lo: [&[u32]; 4], hi: [&[u32]; 4], r: QM31, out: [&mut [u32]; 4]) = bind_kernel;
+    fn bind_task(hi: [&[u32]; 4], r: QM31, lo: [&mut [u32]; 4]) = bind_kernel;
 }
 
-/// `(start, limb slices)` of every task of `size` entries of `out`.
-fn tasks(out: &mut ExtVec, size: usize) -> Vec<(usize, [&mut [u32]; 4])> {
-    let [a, b, c, d] = out.columns_mut();
+/// `(start, limb slices)` of every task of `size` entries of limb columns.
+fn tasks([a, b, c, d]: [&mut [u32]; 4], size: usize) -> Vec<(usize, [&mut [u32]; 4])> {
     a.chunks_mut(size)
         .zip(b.chunks_mut(size))
         .zip(c.chunks_mut(size).zip(d.chunks_mut(size)))
@@ -226,16 +197,6 @@ pub(super) fn fold_rows(cells: &[M31], coeffs: &[QM31]) -> ExtVec {
         .zip(words(cells).par_chunks(columns * rows))
         .for_each(|(out, cells)| fold_rows_task(cells, rows, &limbs.each_ref().map(Vec::as_slice), out));
     ExtVec::from_values(&out)
-}
-
-/// See [`crate::backend::code::Code::fold_vector`].
-pub(super) fn fold_vector(v: &ExtVec, coeffs: &[QM31], log_cols: u32) -> ExtVec {
-    let mut out = ExtVec::zeros(1 << log_cols);
-    let columns = v.columns();
-    run(tasks(&mut out, TASK / 4), |at, out| {
-        fold_vector_task(&columns, coeffs, 1 << log_cols, at, out);
-    });
-    out
 }
 
 /// See [`crate::backend::code::Code::concatenate`].
@@ -371,13 +332,16 @@ pub(super) fn opening_round(a: &ExtVec, b: &ExtVec, log_len: u32) -> [QM31; 2] {
 }
 
 /// See [`crate::backend::code::Code::bind_top_variable`].
-pub(super) fn bind_top_variable(v: &ExtVec, log_len: u32, r: QM31) -> ExtVec {
-    let [lo, hi] = halves(v, log_len);
-    let mut out = ExtVec::zeros(lo[0].len());
-    run(tasks(&mut out, TASK), |at, out| {
-        bind_task(part(&lo, at, TASK), part(&hi, at, TASK), r, out);
+pub(super) fn bind_top_variable(v: ExtVec, log_len: u32, r: QM31) -> ExtVec {
+    let mut v = v;
+    let half = (1usize << (log_len - 1)).min(v.len());
+    let [(a, e), (b, f), (c, g), (d, h)] = v.columns_mut().map(|limb| limb.split_at_mut(half));
+    let hi: [&[u32]; 4] = [e, f, g, h];
+    run(tasks([a, b, c, d], TASK), |at, lo| {
+        bind_task(part(&hi, at, TASK), r, lo);
     });
-    out
+    v.truncate(half);
+    v
 }
 
 #[cfg(test)]
@@ -397,9 +361,7 @@ mod tests {
             assert_eq!(Cpu.host_ext(&ours), Naive.fold_rows(&cells, &coeffs), "{rows} rows");
         }
         for (len, rows, log_cols) in [(1, 1, 0), (7, 2, 2), (200, 13, 4), (5000, 5, 10), (40000, 10, 12)] {
-            let (v, coeffs) = (ext(len, 2), ext(rows, 3));
-            let ours = Cpu.fold_vector(&Cpu.ext(v.clone()), &coeffs, log_cols);
-            assert_eq!(Cpu.host_ext(&ours), Naive.fold_vector(&v, &coeffs, log_cols));
+            let v = ext(len, 2);
             assert_eq!(
                 Cpu.matrix(&Cpu.ext(v.clone()), rows, log_cols),
                 Naive.matrix(&v, rows, log_cols)
@@ -418,8 +380,8 @@ mod tests {
                 "{len}"
             );
             assert_eq!(
-                Cpu.host_ext(&Cpu.bind_top_variable(&ca, log_len, r)),
-                Naive.bind_top_variable(&a, log_len, r)
+                Cpu.host_ext(&Cpu.bind_top_variable(ca, log_len, r)),
+                Naive.bind_top_variable(a, log_len, r)
             );
         }
     }

@@ -57,10 +57,6 @@ impl Code for Cpu {
         fold::matrix(v, rows, log_cols)
     }
 
-    fn fold_vector(&self, v: &ExtVec, coeffs: &[QM31], log_cols: u32) -> ExtVec {
-        fold::fold_vector(v, coeffs, log_cols)
-    }
-
     fn add_positions(&self, terms: &[PositionTerm], offset: usize, out: &mut ExtVec) {
         fold::add_positions(terms, offset, out);
     }
@@ -69,7 +65,7 @@ impl Code for Cpu {
         fold::opening_round(a, b, log_len)
     }
 
-    fn bind_top_variable(&self, v: &ExtVec, log_len: u32, r: QM31) -> ExtVec {
+    fn bind_top_variable(&self, v: ExtVec, log_len: u32, r: QM31) -> ExtVec {
         fold::bind_top_variable(v, log_len, r)
     }
 }
