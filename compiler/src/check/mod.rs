@@ -24,6 +24,7 @@ pub use stdlib::STDLIB;
 use crate::diagnostics::{Code, Diagnostic};
 use crate::syntax::{FileId, SourceMap, Span};
 use report::Reports;
+use std::collections::BTreeMap;
 
 /// Names of the builtin functions, sorted.
 pub fn builtin_names() -> impl Iterator<Item = &'static str> {
@@ -66,6 +67,8 @@ pub struct CheckResult {
     pub quant: Vec<QuantHint>,
     /// Files of sample inputs named by `@calibrate`.
     pub calibration: Vec<String>,
+    /// The `config` that sets the greatest length of a run-time dimension, by the dimension's name.
+    pub limits: BTreeMap<String, String>,
     /// Errors and warnings, in source order of the main file first.
     pub diagnostics: Vec<Diagnostic>,
     /// The sources that the spans refer to.
@@ -88,6 +91,7 @@ pub fn check(host: &dyn Host, main_path: &str, config: &Config) -> CheckResult {
         module: None,
         quant: Vec::new(),
         calibration: Vec::new(),
+        limits: BTreeMap::new(),
         diagnostics: Vec::new(),
         sources,
     };
@@ -95,9 +99,10 @@ pub fn check(host: &dyn Host, main_path: &str, config: &Config) -> CheckResult {
         resolve::resolve(&program, &mut reports);
         let elaborated = elab::elaborate(&program, config, &result.sources, &mut reports);
         if !reports.any_error()
-            && let Some((module, quant, calibration)) = elaborated
+            && let Some((module, quant, calibration, limits)) = elaborated
         {
-            (result.module, result.quant, result.calibration) = (Some(module), quant, calibration);
+            (result.quant, result.calibration, result.limits) = (quant, calibration, limits);
+            result.module = Some(module);
         }
     }
     result.diagnostics = reports.finish();

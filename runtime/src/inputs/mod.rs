@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 
 use mlc_ir::TensorF32;
 
-pub use quantise::{RangeError, quantise};
+pub use quantise::{RangeError, indices, quantise};
 
 use crate::weights::{FileError, TensorError, TensorFiles};
 

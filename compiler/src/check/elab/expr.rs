@@ -103,6 +103,7 @@ impl Elab<'_, '_> {
                     {
                         text = format!("this constraint does not hold: {a} {} {b} is false", op.symbol());
                     }
+                    let values = self.values_of(env, constraint);
                     let diagnostic = match call {
                         Some(call) => {
                             Diagnostic::error(Code::E0403, call, format!("a constraint of this call fails: {text}"))
@@ -111,7 +112,7 @@ impl Elab<'_, '_> {
                         }
                         None => Diagnostic::error(Code::E0403, constraint.span, text).label("is false"),
                     };
-                    self.report(diagnostic);
+                    self.report(diagnostic.maybe_help(values));
                 }
                 Ok(other) => {
                     let message = format!("a constraint is true or false, but this is {}", other.sort());
@@ -119,6 +120,27 @@ impl Elab<'_, '_> {
                 }
             }
         }
+    }
+
+    /// The values of the names in a constraint, with the keys of config.json that they are from.
+    fn values_of(&mut self, env: &mut Env, constraint: &Expr) -> Option<String> {
+        let (mut names, mut said) = (Vec::new(), Vec::new());
+        mentioned(constraint, &mut names);
+        for name in names {
+            let value = match env.get(name) {
+                Some(Value::Error) | None => continue,
+                Some(value @ (Value::Dim(_) | Value::Real(_) | Value::Bool(_) | Value::Str(_) | Value::List(_))) => {
+                    value.to_string()
+                }
+                Some(Value::None) => "none".to_owned(),
+                Some(_) => continue,
+            };
+            said.push(match self.shared.keys.get(name) {
+                Some(key) => format!("`{name}` is {value}, by `{key}` of config.json"),
+                None => format!("`{name}` is {value}"),
+            });
+        }
+        (!said.is_empty()).then(|| said.join("; "))
     }
 
     /// What a name means here.
@@ -513,5 +535,19 @@ impl Elab<'_, '_> {
             formula,
             open,
         })))
+    }
+}
+
+/// The names in the operands of a constraint, in order, each once.
+fn mentioned<'e>(e: &'e Expr, names: &mut Vec<&'e str>) {
+    match &e.kind {
+        ExprKind::Name(name) if !names.contains(&name.as_str()) => names.push(name),
+        ExprKind::Unary(_, a) => mentioned(a, names),
+        ExprKind::Binary(_, a, b) => {
+            mentioned(a, names);
+            mentioned(b, names);
+        }
+        ExprKind::Call(_, args) => args.iter().for_each(|a| mentioned(&a.value, names)),
+        _ => {}
     }
 }

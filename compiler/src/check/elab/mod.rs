@@ -90,6 +90,8 @@ struct Shared {
     states: BTreeMap<String, (mlc_ir::State, Span)>,
     quant: Vec<QuantHint>,
     calibration: Vec<String>,
+    /// The key of config.json that gave each `config` its value.
+    keys: BTreeMap<String, String>,
     /// Evaluations so far.
     steps: u64,
 }

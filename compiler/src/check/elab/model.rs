@@ -13,8 +13,8 @@ use crate::syntax::ast::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Graph, quantisation hints, calibration files.
-type Elaborated = (mlc_ir::Module, Vec<QuantHint>, Vec<String>);
+/// Graph, quantisation hints, calibration files, configs of the greatest lengths.
+type Elaborated = (mlc_ir::Module, Vec<QuantHint>, Vec<String>, BTreeMap<String, String>);
 
 /// Elaborates the one model of the main file. The graph is only of use where nothing was reported.
 pub(in crate::check) fn elaborate(
@@ -94,7 +94,22 @@ pub(in crate::check) fn elaborate(
             }
         }
     }
-    (!module.entries.is_empty()).then_some((module, shared.quant, shared.calibration))
+    (!module.entries.is_empty()).then(|| (module, shared.quant, shared.calibration, limits(model)))
+}
+
+/// The `config` that is the greatest length of a run-time dimension, by the dimension's name.
+fn limits(model: &Model) -> BTreeMap<String, String> {
+    let members = || model.members.iter().map(|m| &m.kind);
+    let is_config = |name: &str| members().any(|m| matches!(m, MemberKind::Config(c) if c.name.text == name));
+    members()
+        .filter_map(|m| match m {
+            MemberKind::Dim(d) => match &d.max.kind {
+                ExprKind::Name(max) if is_config(max) => Some((d.name.text.clone(), max.clone())),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect()
 }
 
 /// Values set by name for configs that do not exist.
@@ -182,7 +197,10 @@ impl Elab<'_, '_> {
                 keys = Vec::new();
                 self.config_keys(env, key, &mut keys)?;
             }
-            given = keys.iter().find_map(|k| self.config.in_file(k));
+            if let Some(key) = keys.iter().find(|k| self.config.in_file(k).is_some()) {
+                given = self.config.in_file(key);
+                self.shared.keys.insert(c.name.text.clone(), key.clone());
+            }
         }
         let Some(given) = given else {
             if let Some(default) = &c.default {

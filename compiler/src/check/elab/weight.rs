@@ -111,21 +111,31 @@ impl Elab<'_, '_> {
             if absent.is_empty() {
                 return Ok(Some(vec![stored]));
             }
-            missing.push((absent.len() < names.len(), absent[0].clone()));
+            missing.push((
+                absent.len() < names.len(),
+                absent[0].clone(),
+                absent[absent.len() - 1].clone(),
+            ));
         }
-        let partly = missing.iter().find(|(partly, _)| *partly);
+        let partly = missing.iter().find(|(partly, _, _)| *partly);
         if w.ty.optional && partly.is_none() {
             return Ok(None);
         }
-        let (_, name) = partly.or(missing.first()).cloned().unwrap_or_default();
-        let near = did_you_mean(&name, catalogue.keys().map(String::as_str));
+        let (_, name, last) = partly.or(missing.first()).cloned().unwrap_or_default();
+        let near = match layers(&last, catalogue.keys()) {
+            Some((series, stored, wanted)) => Some(format!(
+                "the file has {stored} of `{series}`, and the model asks for {wanted}: the number of layers in \
+                 config.json (or `--layers`) is not that of the file"
+            )),
+            None => did_you_mean(&name, catalogue.keys().map(String::as_str)).map(|n| format!("did you mean `{n}`?")),
+        };
         let mut message = format!("the weight file has no `{name}`");
         if missing.len() > 1 {
             message += ", nor any of the alternatives";
         }
         let diagnostic = Diagnostic::error(Code::E0504, w.source.span, message)
             .label("not in the weight file")
-            .maybe_help(near.map(|n| format!("did you mean `{n}`?")));
+            .maybe_help(near);
         Err(self.report(diagnostic))
     }
 
@@ -292,5 +302,47 @@ pub(super) fn plain_name(template: &str) -> String {
         name
     } else {
         format!("w_{name}")
+    }
+}
+
+/// The name of a tensor with `#` for the number of its layer, how many there are of it, and how many there would be if this one
+/// was there: where it has a number, and the others are of its series from 0 on.
+fn layers<'n>(name: &str, stored: impl Iterator<Item = &'n String> + Clone) -> Option<(String, u64, u64)> {
+    let parts: Vec<&str> = name.split('.').collect();
+    parts.iter().enumerate().find_map(|(at, part)| {
+        let index: u64 = part.parse().ok()?;
+        let series = |n: &str| {
+            let mut parts = parts.clone();
+            parts[at] = n;
+            parts.join(".")
+        };
+        let mut found: Vec<u64> = stored
+            .clone()
+            .filter_map(|n| {
+                n.split('.')
+                    .nth(at)?
+                    .parse()
+                    .ok()
+                    .filter(|i: &u64| *n == series(&i.to_string()))
+            })
+            .collect();
+        found.sort_unstable();
+        let whole = found.iter().copied().eq(0..found.len() as u64);
+        (whole && !found.is_empty() && index >= found.len() as u64)
+            .then(|| (series("#"), found.len() as u64, index + 1))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::layers;
+
+    #[test]
+    fn a_layer_beyond_the_last_is_told_from_a_name_that_is_not_there() {
+        let stored: Vec<String> = ["m.0.w", "m.1.w", "m.10.v", "n.w"].map(str::to_owned).into();
+        assert_eq!(layers("m.4.w", stored.iter()), Some(("m.#.w".to_owned(), 2, 5)));
+        assert_eq!(layers("m.0.u", stored.iter()), None);
+        assert_eq!(layers("m.11.v", stored.iter()), None);
+        assert_eq!(layers("n.v", stored.iter()), None);
     }
 }
