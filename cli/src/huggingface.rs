@@ -15,6 +15,8 @@ use mlc_ir::{Module, TensorF32, WeightSource};
 
 use serde_json::Value;
 
+mod pooling;
+
 use crate::commands::LAYERS;
 use crate::error::CliError;
 use crate::files;
@@ -44,13 +46,18 @@ pub(crate) struct Opened {
 pub(crate) fn open(project: &Project, dir: &Path) -> Result<Opened, CliError> {
     let checkpoint = Checkpoint::open(dir).map_err(CliError::checkpoint)?;
     let family = family(dir, &checkpoint.model_type)?;
+    let mut config = checkpoint.config;
+    // Only an entry of states is none of a vector.
+    if pooling::asked(&family) && project.entry.as_deref().is_none_or(|e| e == ENTRY) {
+        pooling::read(dir, &mut config)?;
+    }
     let weights = match &project.weights {
         Some(path) => Weights::open(path)?,
-        None => Weights::shards(&checkpoint.shards, &checkpoint.config)?,
+        None => Weights::shards(&checkpoint.shards, &config)?,
     };
     Ok(Opened {
         dir: dir.to_owned(),
-        config: checkpoint.config,
+        config,
         family,
         weights,
     })

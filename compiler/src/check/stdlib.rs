@@ -9,6 +9,7 @@ pub const STDLIB: &[(&str, &str)] = &[
     ("feed_forward", include_str!("../../../stdlib/feed_forward.mlc")),
     ("linear", include_str!("../../../stdlib/linear.mlc")),
     ("norm", include_str!("../../../stdlib/norm.mlc")),
+    ("pooling", include_str!("../../../stdlib/pooling.mlc")),
     ("rope", include_str!("../../../stdlib/rope.mlc")),
     ("transformer", include_str!("../../../stdlib/transformer.mlc")),
 ];

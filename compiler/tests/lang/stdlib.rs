@@ -54,6 +54,21 @@ fn every_block_compiles() {
             "real[2, n, 6]",
             "embedding(t, 9, 6, \"w\") + position_embedding(n, 6, 8, \"p\")",
         ),
+        (
+            "t: index(2)[2, n]",
+            "real[2, n, 6]",
+            "segment_embedding(t, 2, 6, \"s\") + first_segment(6, 2, \"s\")",
+        ),
+        (
+            "x: real[2, n, 6]",
+            "real[2, 6]",
+            "unit(cls_pooling(x)) + mean_pooling(x)",
+        ),
+        (
+            "x: real[2, n, 6], keep: real[2, n]",
+            "real[2, 6]",
+            "masked_mean_pooling(x, keep)",
+        ),
         ("x: real[2, n, 6]", "real[2, n, 9]", "lm_head(x, 9, \"w\")"),
         (
             "x: real[n, 6]",
