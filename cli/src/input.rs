@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 pub(crate) use bind::{Axis, Declared, bind, chunks};
-use mlc_circuit::{Circuit, Entry, FormSource, RuntimeDim};
+use mlc_circuit::{Circuit, Entry, FormSource, Operand, Outer, RuntimeDim};
 use mlc_ir::{Data, Elem, Inputs, Module, TensorF32};
 use mlc_runtime::inputs::{self, Format, InputFile};
 use mlc_runtime::weights::TensorError;
@@ -54,20 +54,37 @@ pub(crate) fn declared(module: &Module, entry: &str) -> Vec<Declared> {
         .map(|(port, id)| Declared {
             name: port.name.clone(),
             axes: entry.ty(*id).shape.dims().iter().map(Axis::from).collect(),
+            vocabulary: match entry.ty(*id).elem {
+                Elem::Index(below) => Some(below),
+                _ => None,
+            },
         })
         .collect()
 }
 
 /// What the entry of a circuit takes.
 pub(crate) fn declared_by_circuit(circuit: &Circuit, entry: usize) -> Vec<Declared> {
-    let inputs = circuit.entries.get(entry).map_or(&[][..], |e| &e.inputs);
-    inputs
-        .iter()
-        .map(|input| Declared {
+    let Some(entry) = circuit.entries.get(entry) else {
+        return Vec::new();
+    };
+    (0u16..)
+        .zip(&entry.inputs)
+        .map(|(i, input)| Declared {
             name: input.name.clone(),
             axes: input.axes.iter().map(|l| Axis::of(l, circuit)).collect(),
+            vocabulary: selects(entry, i).then(|| u64::try_from(i64::from(input.hi) + 1).unwrap_or(0)),
         })
         .collect()
+}
+
+/// Whether an input of a circuit selects rows of a weight: whether it is tokens.
+fn selects(entry: &Entry, input: u16) -> bool {
+    let by = |outer: &Outer| matches!(outer, Outer::Selected { input: i, .. } if *i == input);
+    let products = entry.equations.iter().flat_map(|e| &e.products);
+    products.flat_map(|p| [&p.a, &p.b]).any(|operand| match operand {
+        Operand::Weight { outer, .. } => outer.iter().any(by),
+        _ => false,
+    })
 }
 
 /// A bound input.

@@ -5,6 +5,7 @@
 //! | `project` | what a MODEL argument means: a directory with `mlc.toml`, a `.mlc` file, a `.onnx` file, a compiled circuit |
 //! | `model` | a checked module with its weights |
 //! | `pipeline` | module → plan → circuit → key, with the cache |
+//! | `samples` | what a model is calibrated on |
 //! | `input`, `output` | files to tensors, statements to what is shown |
 //! | `greedy` | the next token of a language model, and the text so far |
 //! | `proof_json` | a proof as JSON |
@@ -36,6 +37,7 @@ mod proof_json;
 mod quality;
 mod random;
 mod report;
+mod samples;
 mod session;
 mod trace;
 mod ui;
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
     let cli = args::Cli::parse();
     let ui = ui::Ui::new(cli.global.output_format);
     let trace = cli.global.trace.clone();
-    let recorder = trace::install(trace.is_some());
+    let recorder = trace::install(trace.is_some(), progress::visible(&ui));
     let mut result = commands::run(&cli.command, &ui);
     if let (Some(path), Some(recorder)) = (trace, recorder)
         && let Err(error) = files::write_atomic(&path, recorder.chrome_json().as_bytes())

@@ -1,5 +1,6 @@
 //! A checked module of the real stage, with its weights.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use mlc_compiler::{CheckResult, Config, QuantHint};
@@ -26,6 +27,8 @@ pub(crate) struct Model {
     pub(crate) weights: Weights,
     /// Name of the entry to run.
     pub(crate) entry: String,
+    /// The `config` that sets the greatest length of a run-time dimension, by the dimension's name.
+    pub(crate) limits: BTreeMap<String, String>,
     /// Warnings of the source.
     pub(crate) warnings: Option<Diagnosed>,
 }
@@ -43,6 +46,7 @@ impl Model {
                     calibration: Vec::new(),
                     weights: Weights::Onnx(Box::new(imported.weights)),
                     entry: String::new(),
+                    limits: BTreeMap::new(),
                     warnings: None,
                 }
             }
@@ -110,6 +114,7 @@ impl Model {
             calibration: checked.calibration.iter().map(|p| project.root.join(p)).collect(),
             weights,
             entry: String::new(),
+            limits: checked.limits,
             warnings,
         })
     }

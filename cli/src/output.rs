@@ -206,6 +206,20 @@ pub(crate) fn agreement(outputs: &[Output], real: &Outputs) -> Option<Agreement>
     }
 }
 
+/// The cosine with the f32 model below which a user is warned.
+const FAR: f64 = 0.9;
+
+/// A warning, where outputs are far from those of the f32 model.
+pub(crate) fn doubt(agreement: Option<&Agreement>) -> Option<String> {
+    // One that is no number is far, too.
+    let far = agreement.filter(|a| !a.cosine.ge(&FAR))?;
+    Some(format!(
+        "warning: the outputs are far from those of the f32 model (cosine {:.3}): `mlc run --layer-errors` names the values that \
+         lose most; calibrate on inputs like this one, with `data` under [quantise] in mlc.toml or with `mlc calibrate --data`",
+        far.cosine
+    ))
+}
+
 /// An agreement as in reports; null where no output can be compared.
 pub(crate) fn agreement_json(agreement: Option<&Agreement>) -> Value {
     match agreement {
@@ -221,6 +235,20 @@ mod tests {
     #[test]
     fn ties_go_to_the_lowest() {
         assert_eq!(argmax(&[2, 3], &[1, 3, 3, 5, 0, 5]), [1, 0]);
+    }
+
+    #[test]
+    fn only_outputs_that_are_far_are_doubted() {
+        let of = |cosine| Agreement {
+            cosine,
+            max_abs_error: 1.0,
+            top1: 1.0,
+        };
+        assert!(doubt(None).is_none() && doubt(Some(&of(0.9))).is_none());
+        for cosine in [0.899, 0.0, -1.0, f64::NAN] {
+            let text = doubt(Some(&of(cosine))).unwrap();
+            assert!(text.contains("--layer-errors") && text.contains("[quantise]"), "{text}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From a model to a plan, a circuit, integer weights and a proving key; plans and keys are cached by content.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use mlc_circuit::{Circuit, format};
@@ -19,8 +20,9 @@ use crate::error::CliError;
 use crate::files;
 use crate::input::{self, Bound};
 use crate::model::{self, Model};
-use crate::project::{Project, Source};
+use crate::project::Project;
 use crate::prompt::{self, Prompts};
+use crate::samples::Samples;
 use crate::weights::Weights;
 
 /// A model with its circuit.
@@ -35,29 +37,10 @@ pub(crate) struct Compiled {
     pub(crate) entry: usize,
 }
 
-/// Reads the samples of a model's calibration data, in order, cut to what one run takes.
-pub(crate) fn samples(project: &Project, model: &Model) -> Result<Vec<Bound>, CliError> {
-    let mut out = Vec::new();
-    for path in &model.calibration {
-        out.extend(read_input(project, model, path)?);
-    }
-    if by_default(project, model) {
-        out = Prompts::open(&project.root, &model.module, &model.entry)?.samples();
-    }
-    Ok(out)
-}
-
-/// Whether a model is calibrated on the built-in texts: one that reads text, of which no sample inputs are named.
-fn by_default(project: &Project, model: &Model) -> bool {
-    let reads_text = matches!(project.source, Source::HuggingFace(_) | Source::Gguf(_))
-        && project.root.join(prompt::TOKENIZER).is_file();
-    reads_text && model.calibration.is_empty()
-}
-
 /// Reads an input file for the model's entry; one part for every run that it takes.
 pub(crate) fn read_input(project: &Project, model: &Model, path: &Path) -> Result<Vec<Bound>, CliError> {
     if path.extension().is_some_and(|e| e == "txt") {
-        return Prompts::open(&project.root, &model.module, &model.entry)?.lines(&files::read_text(path)?);
+        return Prompts::open(&project.root, model)?.lines(&files::read_text(path)?);
     }
     let declared = input::declared(&model.module, &model.entry);
     let names: Vec<&str> = declared.iter().map(|d| d.name.as_str()).collect();
@@ -73,7 +56,7 @@ pub(crate) fn read_input(project: &Project, model: &Model, path: &Path) -> Resul
         Some((name, range)) => input::chunks(&declared, bound, name, range.max),
         None => vec![bound],
     };
-    runs.iter().try_for_each(|bound| prompt::fits(&model.module, bound))?;
+    runs.iter().try_for_each(|bound| prompt::fits(model, bound))?;
     Ok(runs)
 }
 
@@ -82,6 +65,17 @@ pub(crate) fn read_input(project: &Project, model: &Model, path: &Path) -> Resul
 /// Widths are those of mlc.toml, else of the model's annotation, else of the plan; ranges, bits and clamps that the source
 /// declares by name stand before those of a written plan.
 pub(crate) fn plan(project: &Project, model: &Model) -> Result<QuantPlan, CliError> {
+    planned(project, model).map(|planned| planned.plan)
+}
+
+/// A plan, and what a user has to know of it.
+pub(crate) struct Planned {
+    pub(crate) plan: QuantPlan,
+    pub(crate) note: Option<String>,
+}
+
+/// [`plan`] with what there is to say of its samples.
+pub(crate) fn planned(project: &Project, model: &Model) -> Result<Planned, CliError> {
     let table = &project.manifest.quantise;
     let written = match &table.plan {
         Some(path) => {
@@ -104,36 +98,33 @@ pub(crate) fn plan(project: &Project, model: &Model) -> Result<QuantPlan, CliErr
     set(&mut plan.config.softmax_bits, table.softmax_bits);
     plan.validate().map_err(CliError::refused)?;
     if is_written {
-        return annotated(model, plan, &prepared(model)?);
+        let note = None;
+        let plan = annotated(model, plan, &prepared(model)?)?;
+        return Ok(Planned { plan, note });
     }
 
+    let samples = Samples::of(project, model)?;
+    let note = samples.note(model);
     let settings = plan.to_text().map_err(CliError::refused)?;
     let (text, weights) = (model.module.to_string(), model.weights.digest()?);
-    let mut parts = vec![
+    let parts = [
         model.entry.as_bytes().to_vec(),
         settings.into_bytes(),
         format!("{:?}", model.quant).into_bytes(),
         text.into_bytes(),
         weights.to_vec(),
+        samples.bytes(),
     ];
-    for path in &model.calibration {
-        parts.push(files::read(path)?);
-    }
-    let tokenizer = project.root.join(prompt::TOKENIZER);
-    if tokenizer.is_file() {
-        parts.push(files::read(&tokenizer)?);
-        parts.push(prompt::SAMPLES.as_bytes().to_vec());
-    }
     let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
     let cached = Cache::of(&project.root)
         .path("plans", &hash(&parts))?
         .with_extension("toml");
     if let Some(plan) = files::read_text(&cached).ok().and_then(|t| QuantPlan::parse(&t).ok()) {
-        return Ok(plan);
+        return Ok(Planned { plan, note });
     }
-    let plan = calibrated(model, &samples(project, model)?, plan.config)?;
+    let plan = calibrated(model, &samples.runs, plan.config)?;
     files::write_atomic(&cached, plan.to_text().map_err(CliError::refused)?.as_bytes())?;
-    Ok(plan)
+    Ok(Planned { plan, note })
 }
 
 /// The plan of a model by its statistics over samples.
@@ -223,6 +214,7 @@ pub(crate) fn open_artefact(project: &Project, path: &Path, needed: bool) -> Res
         calibration: Vec::new(),
         weights,
         entry: entry_name,
+        limits: BTreeMap::new(),
         warnings: None,
     };
     let compiled = Compiled {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use mlc_compiler::artefact;
 use mlc_import::checkpoint::{self, Checkpoint};
 use mlc_import::gguf;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::CliError;
 use crate::files;
@@ -22,30 +22,30 @@ use crate::files;
 pub(crate) const MANIFEST: &str = "mlc.toml";
 
 /// `mlc.toml`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
     /// What is compiled.
     pub(crate) model: Option<ModelTable>,
     /// Values of the model's `config` declarations.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) config: BTreeMap<String, toml::Value>,
     /// Precision and calibration.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "QuantiseTable::says_nothing")]
     pub(crate) quantise: QuantiseTable,
     /// Defaults of `run` and `prove`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "RunTable::says_nothing")]
     pub(crate) run: RunTable,
     /// Preprocessing, by input.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) inputs: BTreeMap<String, InputTable>,
     /// Presentation, by output.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) outputs: BTreeMap<String, OutputTable>,
 }
 
 /// `[model]`
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ModelTable {
     /// A `.mlc` or `.onnx` file.
@@ -57,11 +57,11 @@ pub(crate) struct ModelTable {
 }
 
 /// `[quantise]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QuantiseTable {
     /// Sample inputs to calibrate on, in this order.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) data: Vec<PathBuf>,
     /// A plan that `mlc calibrate` wrote; then `data` is not read. Annotations and the widths below stand before it.
     pub(crate) plan: Option<PathBuf>,
@@ -75,16 +75,28 @@ pub(crate) struct QuantiseTable {
     pub(crate) softmax_bits: Option<u32>,
 }
 
+impl QuantiseTable {
+    fn says_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// `[run]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RunTable {
     /// The input where none is given.
     pub(crate) input: Option<PathBuf>,
 }
 
+impl RunTable {
+    fn says_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// `[inputs.NAME]`: what the pixels of an image become, which are in [0, 1]: `pixel · scale + offset`.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct InputTable {
     /// Factor.
@@ -100,14 +112,14 @@ fn one() -> f64 {
 }
 
 /// `[outputs.NAME]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OutputTable {
     /// Scores: report the position of the largest on the last axis as the label.
     #[serde(default)]
     pub(crate) scores: bool,
     /// Names of the positions.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) names: Vec<String>,
     /// It is left out of the statement.
     #[serde(default)]
@@ -286,7 +298,8 @@ fn begins_with(path: &Path, magic: &[u8]) -> bool {
     File::open(path).is_ok_and(|mut f| f.read_exact(&mut start).is_ok()) && start == magic
 }
 
-fn folder(path: &Path) -> PathBuf {
+/// The directory of a file.
+pub(crate) fn folder(path: &Path) -> PathBuf {
     match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p.to_owned(),
         _ => PathBuf::from("."),

@@ -11,6 +11,7 @@ use tokenizers::Tokenizer;
 
 use crate::error::CliError;
 use crate::input::{Bound, bind, declared};
+use crate::model::Model;
 
 /// Name of the tokenizer's file beside a model.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
@@ -61,13 +62,12 @@ impl Text {
 pub(crate) struct Prompts<'a> {
     /// The tokenizer.
     pub(crate) text: Text,
-    module: &'a Module,
-    entry: &'a str,
+    model: &'a Model,
 }
 
 impl<'a> Prompts<'a> {
     /// The tokenizer of the model in `root`.
-    pub(crate) fn open(root: &Path, module: &'a Module, entry: &'a str) -> Result<Self, CliError> {
+    pub(crate) fn open(root: &Path, model: &'a Model) -> Result<Self, CliError> {
         let path = root.join(TOKENIZER);
         if !path.is_file() {
             return Err(CliError::Usage(format!(
@@ -77,7 +77,7 @@ impl<'a> Prompts<'a> {
             )));
         }
         let text = Text::open(&path)?;
-        Ok(Prompts { text, module, entry })
+        Ok(Prompts { text, model })
     }
 
     /// A text as the model's input.
@@ -87,10 +87,8 @@ impl<'a> Prompts<'a> {
 
     /// Tokens of a prompt as the model's input.
     pub(crate) fn bind_tokens(&self, ids: &[u32]) -> Result<Bound, CliError> {
-        let entry = &self.module.entries[self.entry];
-        if let [input] = entry.body.params.as_slice()
-            && let Elem::Index(below) = entry.ty(*input).elem
-        {
+        let (module, entry) = (&self.model.module, &self.model.entry);
+        if let Some(below) = vocabulary(module, entry) {
             if let Some(id) = ids.iter().find(|id| u64::from(**id) >= below) {
                 let word = self.text.tokenizer.id_to_token(*id).unwrap_or_default();
                 return Err(CliError::refused(format!(
@@ -103,13 +101,13 @@ impl<'a> Prompts<'a> {
                 shape: vec![1, ids.len()],
                 data: ids.iter().map(|id| *id as f32).collect(),
             };
-            let bound = bind(&declared(self.module, self.entry), InputFile::One(tensor), "the prompt")?;
-            fits(self.module, &bound)?;
+            let bound = bind(&declared(module, entry), InputFile::One(tensor), "the prompt")?;
+            fits(self.model, &bound)?;
             return Ok(bound);
         }
         Err(CliError::Usage(format!(
             "a prompt is for a model whose one input is tokens; entry `{}` of {} takes something else",
-            self.entry, self.module.name
+            entry, module.name
         )))
     }
 
@@ -126,18 +124,54 @@ impl<'a> Prompts<'a> {
     }
 }
 
+/// Whether the one input of an entry is tokens.
+pub(crate) fn reads_tokens(module: &Module, entry: &str) -> bool {
+    vocabulary(module, entry).is_some()
+}
+
+/// How many tokens there are, where the one input of an entry is tokens.
+fn vocabulary(module: &Module, entry: &str) -> Option<u64> {
+    let entry = &module.entries[entry];
+    match entry.body.params.as_slice() {
+        [input] => match entry.ty(*input).elem {
+            Elem::Index(below) => Some(below),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// How a model is made to take `length` of a run-time dimension, where a `config` says how many it takes.
+fn raise(model: &Model, dim: &str, length: u64) -> String {
+    match model.limits.get(dim) {
+        Some(config) => format!("; `--set {config}={length}` raises that, where the model itself takes as many"),
+        None => String::new(),
+    }
+}
+
+/// [`raise`] for the tokens of a text.
+pub(crate) fn raised(model: &Model, length: u64) -> String {
+    let dims = model.module.dims.iter();
+    let tokens = dims.filter(|(_, range)| range.before.is_none()).map(|(name, _)| name);
+    tokens
+        .map(|name| raise(model, name, length))
+        .find(|text| !text.is_empty())
+        .unwrap_or_default()
+}
+
 /// Refuses an input that is longer than the model takes.
-pub(crate) fn fits(module: &Module, bound: &Bound) -> Result<(), CliError> {
-    for (name, range) in &module.dims {
+pub(crate) fn fits(model: &Model, bound: &Bound) -> Result<(), CliError> {
+    for (name, range) in &model.module.dims {
         let length = bound.dims.get(name).copied().unwrap_or(1);
         if length > 0 && length as u64 > range.max {
             return Err(CliError::refused(format!(
-                "{} has {length} {name}, and the model takes at most {}",
+                "{} has {length} {name}, and the model takes at most {}{}",
                 match bound.file.as_str() {
                     "the prompt" => "the prompt".to_owned(),
                     file => format!("`{file}`"),
                 },
-                range.max
+                range.max,
+                raise(model, name, length as u64)
             )));
         }
     }

@@ -10,6 +10,8 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
+use crate::progress::Parts;
+
 /// The recorded spans.
 #[derive(Debug, Clone)]
 pub(crate) struct Recorder {
@@ -17,18 +19,18 @@ pub(crate) struct Recorder {
     events: Arc<Mutex<Vec<Value>>>,
 }
 
-/// Begins to record where `wanted`; without, spans cost nothing.
-pub(crate) fn install(wanted: bool) -> Option<Recorder> {
-    if !wanted {
+/// Begins to record where `wanted`, and to show parts of stages where `shown`; without both, spans cost nothing.
+pub(crate) fn install(wanted: bool, shown: bool) -> Option<Recorder> {
+    if !wanted && !shown {
         return None;
     }
-    let recorder = Recorder {
+    let recorder = wanted.then(|| Recorder {
         start: Instant::now(),
         events: Arc::default(),
-    };
-    let subscriber = Registry::default().with(recorder.clone());
+    });
+    let subscriber = Registry::default().with(recorder.clone()).with(shown.then_some(Parts));
     tracing::subscriber::set_global_default(subscriber).ok()?;
-    Some(recorder)
+    recorder
 }
 
 impl Recorder {

@@ -8,6 +8,7 @@ use mlc_compiler::syntax::SourceMap;
 use serde_json::{Value, json};
 
 use crate::error::CliError;
+use crate::progress;
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,7 +71,9 @@ impl Ui {
     /// Says something beside the result.
     pub(crate) fn note(&self, text: &str) {
         if !self.is_json() {
-            let _ = writeln!(std::io::stderr().lock(), "{text}");
+            progress::aside(|| {
+                let _ = writeln!(std::io::stderr().lock(), "{text}");
+            });
         }
     }
 

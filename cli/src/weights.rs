@@ -1,6 +1,7 @@
 //! Where a model's weights come from: safetensors files, a GGUF file, the initialisers of an ONNX file, or memory.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::path::Path;
 
 use blake2::{Blake2s256, Digest};
@@ -131,7 +132,14 @@ impl Weights {
             .packing()
             .map(|packing| HashMap::from([(QUANTIZATION.to_owned(), packing.text().to_owned())]));
         let temporary = files::temporary(path);
-        let written = serialize_to_file(views, metadata, &temporary).map_err(|e| CliError::write(path, e));
+        // A file of one's own is made first, since that of the library may be read by its owner alone.
+        let written = File::create(&temporary)
+            .and_then(|file| file.metadata())
+            .map(|m| m.permissions());
+        let written = written.map_err(|e| CliError::write(path, e)).and_then(|permissions| {
+            serialize_to_file(views, metadata, &temporary).map_err(|e| CliError::write(path, e))?;
+            std::fs::set_permissions(&temporary, permissions).map_err(|e| CliError::write(path, e))
+        });
         let renamed = written.and_then(|()| std::fs::rename(&temporary, path).map_err(|e| CliError::write(path, e)));
         if renamed.is_err() {
             // What is left of it is of no use to anybody.

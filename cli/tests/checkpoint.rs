@@ -39,6 +39,17 @@ fn a_killed_prove_resumes_and_gives_the_same_bytes() {
     assert!(!root.join("killed.proof").exists());
 
     // Another prompt does not go on from it.
+    let other = [
+        "prove",
+        ".",
+        "--prompt",
+        "The while statement",
+        "--checkpoint",
+        "whole.proof",
+    ];
+    mlc_in(root, &other)
+        .with(2)
+        .says("`whole.proof` is a file, and a checkpoint is a directory");
     let other = ["prove", ".", "--prompt", "The while statement", "--checkpoint", "kept"];
     mlc_in(root, &other).with(1).says("checkpoint of another run");
 

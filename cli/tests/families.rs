@@ -160,7 +160,15 @@ fn configurations_that_the_family_does_not_compute_are_refused() {
     ] {
         let dir = copy(name);
         set(dir.path(), key, value);
-        mlc_in(dir.path(), &["check", "."]).with(1).says("Error:");
+        let ran = mlc_in(dir.path(), &["check", "."]).with(1).says("Error:");
+        // Also those of several conditions say what the value is, and where it is from.
+        let shown = match key {
+            "hidden_act" => "`hidden_act` is \"mish\", by `hidden_act` of config.json",
+            "is_decoder" => "`is_decoder` is true, by `is_decoder` of config.json",
+            "num_key_value_heads" => "by `num_key_value_heads` of config.json",
+            _ => "",
+        };
+        ran.says(shown);
     }
 }
 
@@ -170,7 +178,11 @@ fn missing_and_extra_weights_are_named() {
     let dir = copy("llama");
     set(dir.path(), "num_hidden_layers", json!(3));
     let ran = mlc_in(dir.path(), &["check", "."]).with(1);
-    ran.says("model.layers.2.");
+    ran.says_all(&[
+        "model.layers.2.",
+        "the file has 2 of `model.layers.#.",
+        "and the model asks for 3",
+    ]);
     set(dir.path(), "num_hidden_layers", json!(1));
     let ran = mlc_in(dir.path(), &["check", "."]).with(1);
     ran.says("model.layers.1.input_layernorm.weight` and 8 more, which the family `llama` does not use");
@@ -279,7 +291,10 @@ fn prompts_are_made_tokens() {
     prompt("the cat sat").with(1).says("token 41 (`sat`)");
     prompt(&"cat ".repeat(32))
         .with(1)
-        .says("the prompt has 33 tokens, and the model takes at most 32");
+        .says("the prompt has 33 tokens, and the model takes at most 32; `--set context=33` raises that");
+    mlc_in(dir.path(), &["run", ".", "--prompt", "cat", "--set", "context=33"])
+        .with(1)
+        .says("`context` is 33; `most` is 32, by `max_position_embeddings` of config.json");
     mlc_in(dir.path(), &["run", ".", "--prompt", "cat", "--input", "x.json"])
         .with(2)
         .says("cannot be used with");
@@ -287,12 +302,75 @@ fn prompts_are_made_tokens() {
     prompt("the cat").with(2).says("tokenizer.json");
     std::fs::write(dir.path().join("tokenizer.json"), tokenizer(&words)).unwrap();
     // Tokens that are given by number are held to the same bounds.
-    for (ids, says) in [(vec![1; 33], "takes at most 32"), (vec![1, 41], "'ids'")] {
-        std::fs::write(dir.path().join("x.json"), json!({ "ids": [ids] }).to_string()).unwrap();
-        mlc_in(dir.path(), &["run", ".", "--input", "x.json"])
-            .with(1)
-            .says(says);
+    for (ids, says) in [
+        (json!([vec![1; 33]]), "takes at most 32"),
+        (
+            json!([[1, 41]]),
+            "input 'ids': token 41 at position 1 is not in the vocabulary of 41",
+        ),
+        (json!([[1, -3]]), "token -3 at position 1"),
+        (
+            json!([[1, 5.4]]),
+            "input 'ids' is 5.4 at position 1; tokens are whole numbers",
+        ),
+        (
+            json!([[1, 2], [3, 4]]),
+            "input `ids` has shape [2, 2], the model takes [1, tokens]",
+        ),
+    ] {
+        for track in ["int", "f32"] {
+            std::fs::write(dir.path().join("x.json"), json!({ "ids": ids }).to_string()).unwrap();
+            mlc_in(dir.path(), &["run", ".", "--input", "x.json", "--track", track])
+                .with(1)
+                .says(says);
+        }
     }
+}
+
+#[test]
+fn the_prompt_of_an_embedding_is_compared_with_its_proof() {
+    let dir = copy("bert");
+    let root = dir.path();
+    let words = [("[CLS]", 1), ("[UNK]", 2), ("the", 5), ("cat", 9), ("sat", 40)];
+    std::fs::write(root.join("tokenizer.json"), tokenizer(&words)).unwrap();
+    mlc_in(root, &["prove", ".", "--prompt", "the cat sat", "-o", "p.proof"]).with(0);
+    mlc_in(root, &["setup", ".", "-o", "key"]).with(0);
+    let verify = |more: &[&str]| {
+        let args = [
+            "verify",
+            "--key",
+            "key",
+            "--proof",
+            "p.proof",
+            "--tokenizer",
+            "tokenizer.json",
+        ];
+        mlc_in(root, &[&args[..], more].concat())
+    };
+    verify(&["--prompt", "the cat sat"]).with(0);
+    verify(&["--prompt", "the sat cat"])
+        .with(1)
+        .says("the proof is for another prompt: the token at position 2 is 9, yours is 40");
+    verify(&["--prompt", "the cat"])
+        .with(1)
+        .says("it has 4 tokens, yours 3");
+    // The same as a file of text, which `prove` takes, too.
+    let text = |text: &str| {
+        std::fs::write(root.join("x.txt"), text).unwrap();
+        verify(&["--input", "x.txt"])
+    };
+    text("the cat sat\n").with(0);
+    text("sat cat sat\n").with(1).says("the proof is for another input");
+    text("the cat\n")
+        .with(1)
+        .says("the proof is for tokens = 4, and `x.txt` has tokens = 3");
+    text("the cat sat\nthe cat\n").with(2).says("has 2 lines of text");
+    let args = ["verify", "--key", "key", "--proof", "p.proof", "--input", "x.txt"];
+    mlc_in(root, &args).with(2).says("`x.txt` has 2 lines");
+    // It gives no text, and says which entry it is that does not.
+    mlc_in(root, &["generate", ".", "--prompt", "the", "--tokens", "2"])
+        .with(1)
+        .says_all(&["entry `main` of Bert gives no text", "`mlc prove`"]);
 }
 
 #[test]
@@ -323,4 +401,148 @@ fn the_first_layers_alone() {
         "{missing}"
     );
     run("0").with(2);
+}
+
+/// Writes what sentence-transformers keeps of a model's pooling.
+fn pooled(dir: &std::path::Path, mode: &str, more: &[&str]) {
+    let mut modules = vec![
+        json!({"type": "sentence_transformers.models.Transformer", "path": ""}),
+        json!({"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}),
+    ];
+    modules.extend(
+        more.iter()
+            .map(|name| json!({"type": format!("sentence_transformers.models.{name}"), "path": ""})),
+    );
+    std::fs::write(dir.join("modules.json"), Value::Array(modules).to_string()).unwrap();
+    std::fs::create_dir_all(dir.join("1_Pooling")).unwrap();
+    std::fs::write(dir.join("1_Pooling/config.json"), json!({ mode: true }).to_string()).unwrap();
+}
+
+/// Outputs of `transformers` for the first tokens: those of `main` and of `states`.
+fn expected_of_bert() -> (Value, Vec<f64>, Vec<f64>) {
+    let cases = read(&fixture("bert").join("expected.json"));
+    let of = |entry: &str| {
+        let case = cases
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|c| c["entry"] == entry)
+            .unwrap()
+            .clone();
+        let mut all = Vec::new();
+        numbers(&case["output"], &mut all);
+        (case["ids"].clone(), all)
+    };
+    let ((ids, main), (same, states)) = (of("main"), of("states"));
+    assert_eq!(ids, same);
+    (ids, main, states)
+}
+
+fn near(got: &[f64], wanted: &[f64]) {
+    assert_eq!(got.len(), wanted.len());
+    for (a, b) in got.iter().zip(wanted) {
+        assert!((a - b).abs() < 1e-3 * b.abs().max(1.0), "{a} and {b}");
+    }
+}
+
+#[test]
+fn sentences_are_pooled_as_the_directory_says() {
+    let (ids, main, states) = expected_of_bert();
+    let dir = copy("bert");
+    let root = dir.path();
+    pooled(root, "pooling_mode_mean_tokens", &["Normalize"]);
+    near(&run(root, ".", &ids, "main"), &main);
+    // The state of the first token, as it is or at length 1.
+    let first = &states[..main.len()];
+    pooled(root, "pooling_mode_cls_token", &[]);
+    near(&run(root, ".", &ids, "main"), first);
+    pooled(root, "pooling_mode_cls_token", &["Normalize"]);
+    let length = first.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let unit: Vec<f64> = first.iter().map(|v| v / length).collect();
+    near(&run(root, ".", &ids, "main"), &unit);
+    // So does what is transpiled.
+    mlc_in(root, &["transpile", ".", "-o", "m/m.mlc"]).with(0);
+    near(&run(root, "m/m.mlc", &ids, "main"), &unit);
+    std::fs::write(root.join("x.json"), json!([ids]).to_string()).unwrap();
+    mlc_in(root, &["prove", ".", "--input", "x.json"]).with(0);
+    for (mode, more, says) in [
+        ("pooling_mode_max_tokens", &[][..], "sets `pooling_mode_max_tokens`"),
+        (
+            "pooling_mode_cls_token",
+            &["Dense"],
+            "`sentence_transformers.models.Dense`",
+        ),
+    ] {
+        pooled(root, mode, more);
+        mlc_in(root, &["run", ".", "--input", "x.json"])
+            .with(1)
+            .says_all(&[says, "`--entry states`"]);
+        near(&run(root, ".", &ids, "states"), &states);
+    }
+}
+
+#[test]
+fn pairs_of_sentences_have_segments() {
+    let (ids, _, states) = expected_of_bert();
+    let dir = copy("bert");
+    let root = dir.path();
+    let count = ids.as_array().unwrap().len();
+    let pair = |file: &str, of: &dyn Fn(usize) -> usize, more: &[&str]| {
+        let segments: Vec<usize> = (0..count).map(of).collect();
+        std::fs::write(
+            root.join(file),
+            json!({"ids": [ids], "segments": [segments]}).to_string(),
+        )
+        .unwrap();
+        let args = [
+            "run",
+            ".",
+            "--entry",
+            "pair",
+            "--input",
+            file,
+            "--output-format",
+            "json",
+        ];
+        let mut got = Vec::new();
+        numbers(
+            &mlc_in(root, &[&args[..], more].concat()).with(0).json()["output"],
+            &mut got,
+        );
+        got
+    };
+    let real = ["--track", "f32"];
+    near(&pair("one.json", &|_| 0, &real), &states);
+    let two = pair("two.json", &|i| usize::from(i >= count / 2), &real);
+    let far = two.iter().zip(&states).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(far > 0.05, "{far}");
+    // Where all are of the second segment, it is the model whose rows change places.
+    let second = pair("second.json", &|_| 1, &real);
+    let args = [
+        "prove", ".", "--entry", "pair", "--input", "two.json", "-o", "p.proof", "--report", "r.json",
+    ];
+    mlc_in(root, &args).with(0);
+    let cosine = read(&root.join("r.json"))["agreement"]["cosine"].as_f64().unwrap();
+    assert!(cosine > 0.98, "{cosine}");
+    let verify = ["verify", ".", "--entry", "pair", "--proof", "p.proof", "--input"];
+    mlc_in(root, &[&verify[..], &["two.json"]].concat()).with(0);
+    mlc_in(root, &[&verify[..], &["second.json"]].concat())
+        .with(1)
+        .says("`segments` is");
+    swap_segments(root);
+    near(&run(root, ".", &ids, "states"), &second);
+}
+
+/// Exchanges the two rows of the segments' embedding.
+fn swap_segments(dir: &std::path::Path) {
+    let path = dir.join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let mut changed = bytes.clone();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let rows = tensors.tensor("embeddings.token_type_embeddings.weight").unwrap();
+    let (data, start) = (rows.data(), rows.data().as_ptr() as usize - bytes.as_ptr() as usize);
+    let half = data.len() / 2;
+    changed[start..start + half].copy_from_slice(&data[half..]);
+    changed[start + half..start + 2 * half].copy_from_slice(&data[..half]);
+    std::fs::write(path, changed).unwrap();
 }

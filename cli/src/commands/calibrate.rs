@@ -10,6 +10,7 @@ use crate::files;
 use crate::pipeline;
 use crate::progress::Progress;
 use crate::quality;
+use crate::samples::Samples;
 use crate::ui::Ui;
 
 /// Arguments of `mlc calibrate`.
@@ -47,10 +48,11 @@ impl Calibrate {
         if !self.data.is_empty() {
             model.calibration.clone_from(&self.data);
         }
-        let mut plan = pipeline::plan(&project, &model)?;
+        let pipeline::Planned { mut plan, note } = pipeline::planned(&project, &model)?;
+        note.iter().for_each(|note| ui.note(note));
         let chosen = match self.quality {
             Some(quality) => {
-                let samples = pipeline::samples(&project, &model)?;
+                let samples = Samples::of(&project, &model)?.runs;
                 let progress = Progress::new(ui, 1);
                 let (chosen, _) = progress.stage("widths", || quality::meet(&model, &plan, &samples, quality));
                 Some(chosen?)

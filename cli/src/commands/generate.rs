@@ -17,9 +17,10 @@ use crate::error::CliError;
 use crate::files;
 use crate::greedy::{Greedy, Growing, ends};
 use crate::memory;
+use crate::output::doubt;
 use crate::pipeline::{self, Compiled, Residence};
 use crate::progress::Progress;
-use crate::prompt::Prompts;
+use crate::prompt::{self, Prompts};
 use crate::report::Report;
 use crate::session::{How, ProvedChain, Session};
 use crate::ui::{Ui, bytes, pretty, seconds};
@@ -78,6 +79,12 @@ struct Sampling {
     top_k: Option<Option<String>>,
     #[arg(long, hide = true, num_args = 0..=1, allow_hyphen_values = true)]
     top_p: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1, allow_hyphen_values = true)]
+    do_sample: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1, allow_hyphen_values = true)]
+    seed: Option<Option<String>>,
+    #[arg(long, hide = true, num_args = 0..=1, allow_hyphen_values = true)]
+    num_beams: Option<Option<String>>,
 }
 
 impl Sampling {
@@ -86,10 +93,13 @@ impl Sampling {
             ("--temperature", self.temperature.is_some()),
             ("--top-k", self.top_k.is_some()),
             ("--top-p", self.top_p.is_some()),
+            ("--do-sample", self.do_sample.is_some()),
+            ("--seed", self.seed.is_some()),
+            ("--num-beams", self.num_beams.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((name, _)) => Err(CliError::Usage(format!(
-                "`{name}` is of sampling, and only greedy decoding can be proved: the next token is always that of the \
+                "`{name}` is of sampling or of beams, and only greedy decoding can be proved: the next token is always that of the \
                  greatest logit; leave it out"
             ))),
             None => Ok(()),
@@ -107,14 +117,21 @@ impl Generate {
             memory::give_back();
         }
         let project = self.model.project()?;
-        let progress = Progress::new(ui, 2);
+        let progress = Progress::new(ui, if self.prove { 2 } else { 1 });
         let (opened, compile_s) = progress.stage("compile", || compiled(&project, ui, true));
         let (model, compiled) = opened?;
-        let entry = LanguageEntry::of(&compiled.circuit, compiled.entry).map_err(CliError::refused)?;
-        let prompts = Prompts::open(&project.root, &model.module, &model.entry)?;
+        let entry = LanguageEntry::of(&compiled.circuit, compiled.entry).map_err(|e| {
+            CliError::refused(format!(
+                "entry `{}` of {} gives no text: {e}; `mlc run` and `mlc prove` take its `--prompt`, `--entry NAME` names another",
+                model.entry, model.module.name
+            ))
+        })?;
+        let prompts = Prompts::open(&project.root, &model)?;
         let prompt = prompts.text.tokens(&self.prompt)?;
         prompts.bind_tokens(&prompt)?;
-        fits(prompt.len(), self.tokens, entry.context)?;
+        fits(prompt.len(), self.tokens, entry.context).map_err(|why| {
+            CliError::refused(why + &prompt::raised(&model, prompt.len() as u64 + u64::from(self.tokens)))
+        })?;
         let ends = ends(&project.root)?;
         if self.prove && compiled.circuit.entries[compiled.entry].grows() {
             segments(self.tokens, self.segment)?;
@@ -181,7 +198,6 @@ impl Generate {
         let mut out = generated.json();
         let (mut text, mut proof) = (generated.summary(), None);
         if let Some(key) = &key {
-            let progress = Progress::new(ui, 2);
             let session = Session {
                 model: &model,
                 compiled: &compiled,
@@ -204,6 +220,7 @@ impl Generate {
                 for ids in read[prompt.len()..].chunks(self.segment as usize) {
                     parts.push(prompts.bind_tokens(ids)?);
                 }
+                let progress = Progress::new(ui, parts.len() as u64 + 1);
                 let chain = session.prove_chain(&progress, &bound, &parts, &how)?;
                 follows(&key.loaded, &chain.statement, &prompt, &new)?;
                 out.insert("segments".to_owned(), segments_json(&chain));
@@ -214,16 +231,16 @@ impl Generate {
                 };
                 (chain.report, chain.bytes, resumed)
             } else {
-                let (report, bytes, stages) = session.prove_from(&progress, &bound, &how)?;
+                let (report, bytes, stages) = session.prove_from(&Progress::new(ui, 2), &bound, &how)?;
                 let file = ProofFile::decode(&bytes).map_err(CliError::refused)?;
                 follows(&key.loaded, &file.statement, &prompt, &new)?;
                 let resumed = (!stages.is_empty()).then(|| stages.join(", "));
                 (report, bytes, resumed)
             };
-            drop(progress);
             if let Some(resumed) = resumed {
                 ui.note(&format!("resumed with {resumed} from the checkpoint"));
             }
+            doubt(report.agreement.as_ref()).iter().for_each(|line| ui.note(line));
             out.extend(report.figures());
             text += &self.proved(&report, &key.key.fingerprint_hex());
             proof = Some(bytes);
@@ -314,14 +331,14 @@ fn segments(tokens: u32, segment: u32) -> Result<(), CliError> {
 }
 
 /// Refuses a text that the model cannot read to its end.
-fn fits(prompt: usize, tokens: u32, context: u32) -> Result<(), CliError> {
+fn fits(prompt: usize, tokens: u32, context: u32) -> Result<(), String> {
     let left = u64::from(context).saturating_sub(prompt as u64);
     if u64::from(tokens) <= left {
         return Ok(());
     }
-    Err(CliError::refused(format!(
+    Err(format!(
         "the prompt has {prompt} tokens, {tokens} more pass the context of {context}; at most {left}"
-    )))
+    ))
 }
 
 /// What each segment cost.
@@ -371,12 +388,12 @@ mod tests {
     #[test]
     fn prompt_and_text_share_the_context() {
         assert!(fits(3, 5, 8).is_ok());
-        let error = fits(3, 6, 8).unwrap_err().to_string();
+        let error = fits(3, 6, 8).unwrap_err();
         assert_eq!(
             error,
             "the prompt has 3 tokens, 6 more pass the context of 8; at most 5"
         );
-        assert!(fits(9, 1, 8).unwrap_err().to_string().ends_with("at most 0"));
+        assert!(fits(9, 1, 8).unwrap_err().ends_with("at most 0"));
     }
 
     #[test]

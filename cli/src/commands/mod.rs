@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Setup(setup::Setup),
     /// Prove an inference, verify the proof, and report
     Prove(prove::Prove),
-    /// Continue a prompt greedily, with one proof of all of it
+    /// Continue a prompt greedily, and prove every token of it
     Generate(generate::Generate),
     /// Verify a proof against a key or a model
     Verify(verify::Verify),
@@ -154,9 +154,7 @@ impl InputArgs {
     /// The runs of what is given: a prompt, a file, or the project's default.
     pub(crate) fn runs(&self, project: &Project, model: &Model) -> Result<Vec<Bound>, CliError> {
         if let Some(text) = &self.prompt {
-            return Ok(vec![
-                Prompts::open(&project.root, &model.module, &model.entry)?.bind(text)?,
-            ]);
+            return Ok(vec![Prompts::open(&project.root, model)?.bind(text)?]);
         }
         let path = match (&self.input, &project.manifest.run.input) {
             (Some(path), _) => path.to_owned(),
@@ -248,8 +246,9 @@ pub(crate) fn compiled(project: &Project, ui: &Ui, weights: bool) -> Result<(Mod
         return pipeline::open_artefact(project, path, weights);
     }
     let model = load(project, ui)?;
-    let plan = pipeline::plan(project, &model)?;
-    let compiled = pipeline::compile(&model, plan)?;
+    let planned = pipeline::planned(project, &model)?;
+    planned.note.iter().for_each(|note| ui.note(note));
+    let compiled = pipeline::compile(&model, planned.plan)?;
     Ok((model, compiled))
 }
 

@@ -26,6 +26,9 @@ const MANIFEST: &str = "\
 source = \"model.mlc\"
 weights = \"model.safetensors\"
 
+[quantise]
+data = [\"samples.json\"]
+
 [run]
 input = \"input.json\"
 
@@ -73,8 +76,13 @@ fn fill(root: &Path, model: &str) -> Result<(), CliError> {
     files::write_atomic(&root.join("model.mlc"), source.as_bytes())?;
     files::write_atomic(&root.join("model.safetensors"), &weights()?)?;
     let mut rng = Rng::new(7);
-    let row: Vec<f64> = (0..8).map(|_| (rng.uniform() * 1e3).round() / 1e3).collect();
-    files::write_atomic(&root.join("input.json"), (json!([row]).to_string() + "\n").as_bytes())?;
+    let mut row = || -> Vec<f64> { (0..8).map(|_| (rng.uniform() * 1e3).round() / 1e3).collect() };
+    files::write_atomic(&root.join("input.json"), (json!([row()]).to_string() + "\n").as_bytes())?;
+    let samples: Vec<Vec<f64>> = (0..16).map(|_| row()).collect();
+    files::write_atomic(
+        &root.join("samples.json"),
+        (json!(samples).to_string() + "\n").as_bytes(),
+    )?;
     files::write_atomic(&root.join(".gitignore"), b"/.mlc/\n")?;
     files::write_atomic(&root.join("mlc.toml"), MANIFEST.as_bytes())
 }

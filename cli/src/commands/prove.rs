@@ -11,6 +11,7 @@ use crate::files;
 use crate::input::Bound;
 use crate::memory;
 use crate::model::Model;
+use crate::output::doubt;
 use crate::pipeline::{self, Compiled, Residence};
 use crate::progress::Progress;
 use crate::project::Project;
@@ -55,6 +56,12 @@ impl Prove {
         for path in self.output.iter().chain(&self.report) {
             files::will_write(path)?;
         }
+        if let Some(file) = self.checkpoint.as_deref().filter(|p| p.exists() && !p.is_dir()) {
+            return Err(CliError::Usage(format!(
+                "`{}` is a file, and a checkpoint is a directory: give one, or a name that there is not",
+                file.display()
+            )));
+        }
         let (opened, compile_s) = progress.stage("compile", || compiled(&project, ui, true));
         let (model, compiled) = opened?;
         let bound = one(self.input.runs(&project, &model)?)?;
@@ -97,6 +104,7 @@ impl Prove {
         if !resumed.is_empty() {
             ui.note(&format!("resumed with {} from the checkpoint", resumed.join(", ")));
         }
+        doubt(report.agreement.as_ref()).iter().for_each(|line| ui.note(line));
         let text = pretty(&report.json()) + "\n";
         let proof = self.output.as_deref().map(|path| (path, &proof[..]));
         let written = self.report.as_deref().map(|path| (path, text.as_bytes()));

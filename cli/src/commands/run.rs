@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{InputArgs, ModelArgs};
 use crate::error::CliError;
 use crate::input::Bound;
-use crate::output::{Output, agreement, agreement_json, argmax, json_of, label_of, outputs};
+use crate::output::{Output, agreement, agreement_json, argmax, doubt, json_of, label_of, outputs};
 use crate::pipeline;
 use crate::project::Source;
 use crate::ui::Ui;
@@ -90,6 +90,8 @@ impl Run {
         let real = join_real(&reals, &project.manifest, model.entry());
         let shown = if self.track == Track::F32 { &real } else { &int };
         let compared = (self.track == Track::Both).then(|| agreement(&int, &as_outputs(&real)));
+        let far = doubt(compared.as_ref().and_then(Option::as_ref));
+        far.iter().for_each(|line| ui.note(line));
         ui.result(
             || {
                 let mut out = Map::new();

@@ -1,3 +1,5 @@
+mod beside;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,11 +11,12 @@ use mlc_import::transpile::transpile;
 use mlc_import::{Options, checkpoint, gguf, import_file};
 use serde_json::json;
 
+use beside::Beside;
+
 use crate::error::{CliError, Diagnosed};
 use crate::files;
 use crate::huggingface;
-use crate::project::{Project, Source};
-use crate::prompt;
+use crate::project::{Project, Source, folder};
 use crate::ui::Ui;
 
 /// Arguments of `mlc transpile`.
@@ -21,7 +24,9 @@ use crate::ui::Ui;
 #[command(after_help = "\
 Example:
   mlc transpile model.onnx -o model.mlc      # writes model.mlc and model.safetensors
-  mlc transpile path/to/hf-model -o m.mlc    # its family under its config.json, and its tensors in one file")]
+  mlc transpile path/to/hf-model -o m/m.mlc  # its family under its config.json, and its tensors in one file
+
+The tokenizer, an mlc.toml and the calibration data that it names go with it to another directory.")]
 pub(crate) struct Transpile {
     /// The ONNX or GGUF file, or the HuggingFace directory
     #[arg(value_name = "MODEL.onnx|MODEL.gguf|DIR")]
@@ -39,6 +44,8 @@ impl Transpile {
         });
         let packed = self.model.extension().is_some_and(|e| e == gguf::EXTENSION);
         let weights = source.with_extension(if packed { gguf::EXTENSION } else { "safetensors" });
+        self.is_model()?;
+        files::create_dir(&folder(&source))?;
         files::will_write(&source)?;
         if let (None, Some(taken)) = (
             &self.output,
@@ -55,10 +62,13 @@ impl Transpile {
         if self.model.is_dir() || packed {
             return self.huggingface(ui, &source, &weights);
         }
+        let beside = Beside::of(&Project::open(&self.model)?, &source)?;
         let imported = import_file(&self.model, &Options::default()).map_err(|e| CliError::import(&self.model, e))?;
         let written = transpile(&imported.module, &imported.weights).map_err(CliError::refused)?;
         let tensors = written.safetensors().map_err(CliError::refused)?;
         files::write_together(&[(&weights, &tensors), (&source, written.source.as_bytes())])?;
+        beside.write()?;
+        beside.note.iter().for_each(|note| ui.note(note));
         ui.result(
             || json!({ "source": source, "weights": weights, "tensors": written.weights.len() }),
             || {
@@ -73,8 +83,24 @@ impl Transpile {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Refuses a file that is no model of another format.
+    fn is_model(&self) -> Result<(), CliError> {
+        let path = self.model.display();
+        match self.model.extension().and_then(|e| e.to_str()) {
+            Some("safetensors") => Err(CliError::Usage(format!(
+                "`{path}` holds weights alone: give the directory that it lies in with its {}, whose `model_type` says what \
+                 model they are of",
+                checkpoint::CONFIG
+            ))),
+            Some("mlc") => Err(CliError::Usage(format!(
+                "`{path}` is .mlc already; a HuggingFace directory, a .gguf or an .onnx file is transpiled"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The family with the values of config.json as its defaults, and all tensors as they are stored, in one file: a GGUF
-    /// file as a whole. The tokenizer goes with them.
+    /// file as a whole.
     fn huggingface(&self, ui: &Ui, source: &Path, weights: &Path) -> Result<ExitCode, CliError> {
         let project = Project::open(&self.model)?;
         let opened = match &project.source {
@@ -88,6 +114,7 @@ impl Transpile {
                 )));
             }
         };
+        let beside = Beside::of(&project, source)?;
         let checked = opened.check(&project, Default::default())?;
         if checked.has_errors() {
             return Err(CliError::Source(Box::new(Diagnosed {
@@ -104,12 +131,9 @@ impl Transpile {
         if !in_place {
             opened.weights.save(weights)?;
         }
-        let beside = source.with_file_name(prompt::TOKENIZER);
-        let tokenizer = project.root.join(prompt::TOKENIZER);
-        if tokenizer.is_file() && !beside.exists() {
-            files::write_atomic(&beside, &files::read(&tokenizer)?)?;
-        }
+        beside.write()?;
         files::write_atomic(source, text.as_bytes())?;
+        beside.note.iter().for_each(|note| ui.note(note));
         ui.result(
             || json!({ "source": source, "weights": weights, "tensors": count }),
             || format!("{} and {} ({count} tensors)", source.display(), weights.display()),

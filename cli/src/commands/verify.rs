@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use mlc_circuit::InputKind;
+use mlc_circuit::{Circuit, InputKind};
+use mlc_ir::TensorF32;
+use mlc_runtime::inputs::InputFile;
 use mlc_verifier::chain::{ChainFile, joined};
 use mlc_verifier::key::{LoadedKey, hex};
 use mlc_verifier::proof_file::{ProofFile, ProofFileError};
@@ -45,7 +47,7 @@ pub(crate) struct Verify {
     /// The proof
     #[arg(long, value_name = "FILE")]
     proof: PathBuf,
-    /// Check that the proof is of this input
+    /// Check that the proof is of this input, in any form that `prove` takes
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Check that the proof is of this output (JSON: a nested list, or an object of them by name)
@@ -93,7 +95,8 @@ impl Proof {
 impl Verify {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let project = self.model.as_deref().map(|m| self.options.open(m)).transpose()?;
-        let prompt = self.prompt.tokens(project.as_ref().map(|p| p.root.as_path()))?;
+        let root = project.as_ref().map(|p| p.root.clone());
+        let prompt = self.prompt.tokens(root.as_deref())?;
         let key = verifier_key(self.key.as_deref(), project.as_ref(), ui)?;
         let fingerprint = hex(&key.fingerprint);
         let manifest = project.map(|p| p.manifest).unwrap_or_default();
@@ -104,10 +107,10 @@ impl Verify {
         let took = start.elapsed().as_secs_f64();
         let outcome = verified.map_err(CliError::Rejected).and_then(|said| {
             if let [statement] = &said[..] {
-                self.same_input(&key, statement, &manifest)?;
+                self.same_input(&key, statement, &manifest, root.as_deref())?;
                 self.same_output(&key, statement)?;
                 let continued = prompt.map(|p| p.continued(&key, statement)).transpose()?;
-                return Ok((said, continued));
+                return Ok((said, continued.flatten()));
             }
             if self.input.is_some() || self.output.is_some() || prompt.is_some() {
                 return Err(CliError::Usage(
@@ -185,20 +188,29 @@ impl Verify {
     }
 
     /// Requantises the user's input and compares it with the statement's.
-    fn same_input(&self, key: &LoadedKey, statement: &Statement, manifest: &Manifest) -> Result<(), CliError> {
+    fn same_input(
+        &self,
+        key: &LoadedKey,
+        statement: &Statement,
+        manifest: &Manifest,
+        root: Option<&Path>,
+    ) -> Result<(), CliError> {
         let Some(path) = &self.input else { return Ok(()) };
         let entry = statement.entry as usize;
         let declared = input::declared_by_circuit(&key.circuit, entry);
         let names: Vec<&str> = declared.iter().map(|d| d.name.as_str()).collect();
-        let given = input::read(path, &names, manifest)?;
+        let given = match path.extension().is_some_and(|e| e == "txt") {
+            true => InputFile::One(self.text(path, root)?),
+            false => input::read(path, &names, manifest)?,
+        };
         let bound = input::bind(&declared, given, &path.display().to_string())?;
         let inputs = &key.circuit.entries[entry].inputs;
         if bound.dims_of(&key.circuit) != statement.dims {
             return Err(CliError::Rejected(format!(
-                "the proof is for run-time dimensions {:?}, `{}` has {:?}",
-                statement.dims,
+                "the proof is for {}, and `{}` has {}",
+                named(&key.circuit, &statement.dims),
                 path.display(),
-                bound.dims_of(&key.circuit)
+                named(&key.circuit, &bound.dims_of(&key.circuit))
             )));
         }
         let integers = bound.integers(&key.circuit.entries[entry])?;
@@ -225,6 +237,24 @@ impl Verify {
             }
         }
         Ok(())
+    }
+
+    /// The tokens of a file of text, whose one line that is not empty is the prompt.
+    fn text(&self, path: &Path, root: Option<&Path>) -> Result<TensorF32, CliError> {
+        let text = files::read_text(path)?;
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+        let [line] = lines[..] else {
+            return Err(CliError::Usage(format!(
+                "`{}` has {} lines of text, and a proof is of one",
+                path.display(),
+                lines.len()
+            )));
+        };
+        let ids = self.prompt.tokenizer(root)?.tokens(line)?;
+        Ok(TensorF32 {
+            shape: vec![1, ids.len()],
+            data: ids.iter().map(|id| *id as f32).collect(),
+        })
     }
 
     /// Compares the user's output with the statement's, at the output's scale.
@@ -256,6 +286,12 @@ impl Verify {
         }
         Ok(())
     }
+}
+
+/// Run-time dimensions with their names.
+fn named(circuit: &Circuit, dims: &[u32]) -> String {
+    let each = circuit.dims.iter().zip(dims).map(|(d, n)| format!("{} = {n}", d.name));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// Outputs in a JSON file: by name, the `output` of a report, or a list for the first.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mlc_circuit::{Circuit, Len};
 use mlc_ir::{Dim, TensorF32};
-use mlc_runtime::inputs::InputFile;
+use mlc_runtime::inputs::{InputFile, indices};
 
 use super::Bound;
 use crate::error::CliError;
@@ -23,6 +23,8 @@ pub(crate) struct Declared {
     pub(crate) name: String,
     /// Its axes.
     pub(crate) axes: Vec<Axis>,
+    /// How many tokens there are, where its elements are tokens, or other indices.
+    pub(crate) vocabulary: Option<u64>,
 }
 
 impl From<&Dim> for Axis {
@@ -44,6 +46,17 @@ impl Axis {
             constant: len.constant.into(),
             terms: len.per_dim.iter().map(|(d, k)| (name(*d), i64::from(*k))).collect(),
         }
+    }
+
+    /// Names of the dimensions that it follows from.
+    pub(crate) fn dims(&self) -> impl Iterator<Item = &str> {
+        self.terms.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The length where all dimensions are known, else 0.
+    pub(crate) fn length(&self, dims: &BTreeMap<String, i64>) -> usize {
+        let known = self.solve(dims).ok().filter(|(_, open)| open.is_none());
+        known.map_or(0, |(length, _)| usize::try_from(length).unwrap_or(0))
     }
 
     /// What is known of the length, and the one dimension that is not: `known + factor · dim`.
@@ -78,10 +91,23 @@ impl std::fmt::Display for Axis {
     }
 }
 
+/// The key of tokens in what HuggingFace's tokenizers give.
+const INPUT_IDS: &str = "input_ids";
+
 /// Fits what is given to what is declared. `name` is the file's, for messages.
 pub(crate) fn bind(declared: &[Declared], given: InputFile, file: &str) -> Result<Bound, CliError> {
     let mut named = match given {
-        InputFile::Named(named) => named,
+        InputFile::Named(mut named) => {
+            // What HuggingFace calls the tokens of a text, whatever the model does.
+            if let [only] = declared
+                && only.vocabulary.is_some()
+                && !named.contains_key(&only.name)
+                && let Some(tensor) = named.remove(INPUT_IDS)
+            {
+                named.insert(only.name.clone(), tensor);
+            }
+            named
+        }
         InputFile::One(tensor) | InputFile::Image(tensor) => match declared {
             [only] => [(only.name.clone(), tensor)].into(),
             _ => {
@@ -128,14 +154,28 @@ fn fit(
     let mismatch = |shape: &[usize]| {
         let axes: Vec<String> = input.axes.iter().map(Axis::to_string).collect();
         CliError::refused(format!(
-            "`{file}`: input `{}` has shape {shape:?}, the model takes [{}]",
+            "`{file}`: input `{}` has shape {shape:?}, the model takes [{}]{}",
             input.name,
-            axes.join(", ")
+            axes.join(", "),
+            if input.vocabulary.is_some() && shape.len() > 1 {
+                "; give each sequence in a file of its own"
+            } else {
+                ""
+            }
         ))
     };
     let found = tensor.shape.clone();
+    if let Some(vocabulary) = input.vocabulary {
+        let checked = indices(&input.name, vocabulary, &tensor.data);
+        checked.map_err(|e| CliError::refused(format!("`{file}`: {e}")))?;
+    }
     if same_rank(&input.axes, &found, dims) {
         return Ok(tensor);
+    }
+    // Several sequences are not one long one.
+    let before = found.split_last().map_or(&[][..], |(_, before)| before);
+    if input.vocabulary.is_some() && before.iter().any(|n| *n != 1) {
+        return Err(mismatch(&found));
     }
     // The same elements under other axes: one open length at most.
     let mut fixed: i64 = 1;
@@ -162,11 +202,7 @@ fn fit(
         }
         None => return Err(mismatch(&found)),
     }
-    tensor.shape = input
-        .axes
-        .iter()
-        .map(|a| a.solve(dims).map_or(0, |(length, _)| length as usize))
-        .collect();
+    tensor.shape = input.axes.iter().map(|a| a.length(dims)).collect();
     Ok(tensor)
 }
 
@@ -241,6 +277,16 @@ mod tests {
         Declared {
             name: "x".into(),
             axes: vec![batch, fixed(1), fixed(2), fixed(2)],
+            vocabulary: None,
+        }
+    }
+
+    fn tokens() -> Declared {
+        let one = |constant, terms| Axis { constant, terms };
+        Declared {
+            name: "ids".into(),
+            axes: vec![one(1, vec![]), one(0, vec![("tokens".into(), 1)])],
+            vocabulary: Some(8),
         }
     }
 
@@ -260,6 +306,32 @@ mod tests {
         assert_eq!(
             error,
             "`f`: input `x` has shape [3, 5], the model takes [batch, 1, 2, 2]"
+        );
+    }
+
+    #[test]
+    fn sequences_are_not_joined() {
+        for shape in [&[4usize][..], &[1, 4], &[1, 1, 4]] {
+            let bound = bind(&[tokens()], tensor(shape), "f").unwrap();
+            assert_eq!((bound.dims["tokens"], &bound.tensors[0].shape[..]), (4, &[1, 4][..]));
+        }
+        for shape in [&[2usize, 2][..], &[4, 1], &[2, 1, 2]] {
+            let error = bind(&[tokens()], tensor(shape), "f").unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!(
+                    "`f`: input `ids` has shape {shape:?}, the model takes [1, tokens]; give each sequence in a file of its own"
+                )
+            );
+        }
+        let named =
+            |name: &str| InputFile::Named([(name.to_owned(), TensorF32::new(vec![2], vec![1.0, 7.0]).unwrap())].into());
+        assert_eq!(bind(&[tokens()], named("input_ids"), "f").unwrap().dims["tokens"], 2);
+        assert!(
+            bind(&[tokens()], named("x"), "f")
+                .unwrap_err()
+                .to_string()
+                .contains("has no input `ids`")
         );
     }
 

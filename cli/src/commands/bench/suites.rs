@@ -306,6 +306,7 @@ fn model(name: &str, source: &[u8], weights: Weights, config: &Config) -> Result
             calibration: Vec::new(),
             weights,
             entry: "main".to_owned(),
+            limits: BTreeMap::new(),
             warnings: None,
         }),
         None => Err(CliError::Source(Box::new(Diagnosed {
