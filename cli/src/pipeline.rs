@@ -1,10 +1,11 @@
 //! From a model to a plan, a circuit, integer weights and a proving key; plans and keys are cached by content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use mlc_circuit::{Circuit, format};
 use mlc_compiler::lower::WeightRecipe;
+use mlc_compiler::passes::balance;
 use mlc_compiler::pipeline::{PASSES, prepare};
 use mlc_compiler::plan::{QuantConfig, QuantPlan};
 use mlc_compiler::{Artefact, CompileOptions, QuantTarget, compile_observed};
@@ -15,20 +16,27 @@ use mlc_runtime::weights::{IntWeights, WeightPlan, quantise};
 use mlc_verifier::security::Parameters;
 
 use crate::cache::{Cache, hash, hex};
-use crate::calibrate::calibrate;
+use crate::calibrate::{Subject, calibrate, keeps_units};
 use crate::error::CliError;
 use crate::files;
 use crate::input::{self, Bound};
 use crate::model::{self, Model};
 use crate::project::Project;
 use crate::prompt::{self, Prompts};
+use crate::quality;
 use crate::samples::Samples;
 use crate::weights::Weights;
 
+/// A model as it is quantised, and its integers: values of one have the names of the other.
+pub(crate) struct Stages {
+    pub(crate) prepared: Module,
+    pub(crate) quantised: Module,
+}
+
 /// A model with its circuit.
 pub(crate) struct Compiled {
-    /// The module in the quantised stage; `None` where the circuit came from an artefact.
-    pub(crate) quantised: Option<Module>,
+    /// The module before and after quantisation; `None` where the circuit came from an artefact.
+    pub(crate) stages: Option<Stages>,
     /// The circuit family.
     pub(crate) circuit: Circuit,
     /// How its weights are computed.
@@ -60,21 +68,16 @@ pub(crate) fn read_input(project: &Project, model: &Model, path: &Path) -> Resul
     Ok(runs)
 }
 
-/// The plan that settings and source ask for: one that was written, else one calibrated on the data, else defaults.
-///
-/// Widths are those of mlc.toml, else of the model's annotation, else of the plan; ranges, bits and clamps that the source
-/// declares by name stand before those of a written plan.
-pub(crate) fn plan(project: &Project, model: &Model) -> Result<QuantPlan, CliError> {
-    planned(project, model).map(|planned| planned.plan)
-}
-
 /// A plan, and what a user has to know of it.
 pub(crate) struct Planned {
     pub(crate) plan: QuantPlan,
     pub(crate) note: Option<String>,
 }
 
-/// [`plan`] with what there is to say of its samples.
+/// The plan that settings and source ask for: one that was written, else one calibrated on the data, else defaults.
+///
+/// Widths are those of mlc.toml, else of the model's annotation, else of the plan; ranges, bits and clamps that the source
+/// declares by name stand before those of a written plan.
 pub(crate) fn planned(project: &Project, model: &Model) -> Result<Planned, CliError> {
     let table = &project.manifest.quantise;
     let written = match &table.plan {
@@ -98,16 +101,25 @@ pub(crate) fn planned(project: &Project, model: &Model) -> Result<Planned, CliEr
     set(&mut plan.config.softmax_bits, table.softmax_bits);
     plan.validate().map_err(CliError::refused)?;
     if is_written {
-        let note = None;
-        let plan = annotated(model, plan, &prepared(model)?)?;
-        return Ok(Planned { plan, note });
+        let wanted = project.quality.filter(|_| plan.quality != project.quality);
+        return match wanted {
+            None => Ok(Planned {
+                plan: annotated(model, plan)?,
+                note: None,
+            }),
+            Some(quality) => Err(CliError::Usage(format!(
+                "`plan` under [quantise] names the widths, so none are chosen for `--quality {quality}`; take it out, or write \
+                 another with `mlc calibrate --quality {quality} -o FILE`"
+            ))),
+        };
     }
 
     let samples = Samples::of(project, model)?;
     let note = samples.note(model);
     let settings = plan.to_text().map_err(CliError::refused)?;
     let (text, weights) = (model.module.to_string(), model.weights.digest()?);
-    let parts = [
+    let mut parts = vec![
+        METHOD.to_vec(),
         model.entry.as_bytes().to_vec(),
         settings.into_bytes(),
         format!("{:?}", model.quant).into_bytes(),
@@ -115,33 +127,70 @@ pub(crate) fn planned(project: &Project, model: &Model) -> Result<Planned, CliEr
         weights.to_vec(),
         samples.bytes(),
     ];
+    let mut plan = cached(project, &parts, || calibrated(model, &samples.runs, plan.config))?;
+    if let Some(quality) = project.quality {
+        parts.push(quality.to_le_bytes().to_vec());
+        plan = cached(project, &parts, || quality::meet(model, &plan, &samples.runs, quality))?;
+    }
+    Ok(Planned { plan, note })
+}
+
+/// Plans that were calibrated otherwise are made anew.
+const METHOD: &[u8] = b"balanced channels";
+
+/// The plan in the cache that follows from `parts`, made where it is missing or cannot be used.
+fn cached(
+    project: &Project,
+    parts: &[Vec<u8>],
+    make: impl FnOnce() -> Result<QuantPlan, CliError>,
+) -> Result<QuantPlan, CliError> {
     let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-    let cached = Cache::of(&project.root)
+    let path = Cache::of(&project.root)
         .path("plans", &hash(&parts))?
         .with_extension("toml");
-    if let Some(plan) = files::read_text(&cached).ok().and_then(|t| QuantPlan::parse(&t).ok()) {
-        return Ok(Planned { plan, note });
+    if let Some(plan) = files::read_text(&path).ok().and_then(|t| QuantPlan::parse(&t).ok()) {
+        return Ok(plan);
     }
-    let plan = calibrated(model, &samples.runs, plan.config)?;
-    files::write_atomic(&cached, plan.to_text().map_err(CliError::refused)?.as_bytes())?;
-    Ok(Planned { plan, note })
+    let plan = make()?;
+    files::write_atomic(&path, plan.to_text().map_err(CliError::refused)?.as_bytes())?;
+    Ok(plan)
 }
 
 /// The plan of a model by its statistics over samples.
 pub(crate) fn calibrated(model: &Model, samples: &[Bound], config: QuantConfig) -> Result<QuantPlan, CliError> {
-    let prepared = prepared(model)?;
-    let plan = calibrate(&prepared, &model.entry, &model.weights, samples, config)?;
-    annotated(model, plan, &prepared)
+    let subject = Subject {
+        module: &model.module,
+        entry: &model.entry,
+        weights: &model.weights,
+        declared: &declared(model),
+    };
+    annotated(model, calibrate(subject, samples, config)?)
 }
 
-/// The module whose values and weights a plan names.
-pub(crate) fn prepared(model: &Model) -> Result<Module, CliError> {
-    prepare(model.module.clone(), &mut |_, _| {}).map_err(CliError::refused)
+/// Values, as `entry.value`, whose ranges the source declares.
+fn declared(model: &Model) -> BTreeSet<String> {
+    let ranges = model.quant.iter().filter_map(|hint| match &hint.target {
+        QuantTarget::Value { entry, value } => hint.range.map(|_| format!("{entry}.{value}")),
+        _ => None,
+    });
+    ranges.collect()
 }
 
 /// A plan with what the source declares of single values and weights.
-fn annotated(model: &Model, mut plan: QuantPlan, prepared: &Module) -> Result<QuantPlan, CliError> {
-    plan.apply_hints(&model.quant, &model.module, prepared);
+fn annotated(model: &Model, mut plan: QuantPlan) -> Result<QuantPlan, CliError> {
+    let prepared = prepare(model.module.clone(), &plan, &mut |_, _| {}).map_err(CliError::refused)?;
+    let declared = declared(model);
+    let mut divided = balance::paths(&prepared)
+        .into_iter()
+        .filter(|p| plan.channels.contains_key(&p.key()));
+    if let Some(path) = divided.find(|p| !keeps_units(p, &declared)) {
+        return Err(CliError::refused(format!(
+            "the plan divides the channels of `{}` by factors, and since then the source declares the range of a value on their \
+             way; calibrate the plan anew",
+            path.key()
+        )));
+    }
+    plan.apply_hints(&model.quant, &model.module, &prepared);
     plan.validate().map_err(CliError::refused)?;
     Ok(plan)
 }
@@ -177,6 +226,12 @@ pub(crate) fn open_artefact(project: &Project, path: &Path, needed: bool) -> Res
     if let Some((key, _)) = project.set.first() {
         return Err(CliError::Usage(format!(
             "`{}` is compiled: `{key}` can no more be set; run `mlc compile` with `--set {key}=…`",
+            path.display()
+        )));
+    }
+    if let Some(quality) = project.quality {
+        return Err(CliError::Usage(format!(
+            "`{}` is compiled, with its widths: run `mlc compile` with `--quality {quality}`",
             path.display()
         )));
     }
@@ -218,7 +273,7 @@ pub(crate) fn open_artefact(project: &Project, path: &Path, needed: bool) -> Res
         warnings: None,
     };
     let compiled = Compiled {
-        quantised: None,
+        stages: None,
         circuit: artefact.circuit,
         recipes: artefact.recipes,
         entry,
@@ -261,7 +316,10 @@ fn observed(model: &Model, plan: QuantPlan, after: &mut dyn FnMut(&str, &Module)
     let circuit = lowered.circuit;
     let entry = entry_index(&circuit, &model.entry)?;
     Ok(Compiled {
-        quantised: Some(lowered.quantised),
+        stages: Some(Stages {
+            prepared: lowered.prepared,
+            quantised: lowered.quantised,
+        }),
         circuit,
         recipes: lowered.weights,
         entry,

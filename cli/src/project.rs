@@ -187,6 +187,8 @@ pub(crate) struct Project {
     pub(crate) entry: Option<String>,
     /// Outputs that the command line leaves out of the statement.
     pub(crate) hide: Vec<String>,
+    /// The cosine with the real model for which widths are chosen.
+    pub(crate) quality: Option<f64>,
 }
 
 impl Project {
@@ -222,6 +224,7 @@ impl Project {
             set: Vec::new(),
             hide: Vec::new(),
             entry,
+            quality: None,
         })
     }
 
@@ -260,6 +263,7 @@ impl Project {
             manifest,
             set: Vec::new(),
             hide: Vec::new(),
+            quality: None,
         })
     }
 
@@ -272,6 +276,7 @@ impl Project {
             set: Vec::new(),
             hide: Vec::new(),
             entry: None,
+            quality: None,
         }
     }
 

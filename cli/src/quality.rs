@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use mlc_compiler::plan::QuantPlan;
-use mlc_ir::{Module, Outputs};
+use mlc_compiler::plan::{QuantPlan, Reached};
+use mlc_ir::{Elem, Outputs, Visibility};
 use mlc_runtime::calibrate::{LayerError, Tracks, layer_errors};
 use mlc_runtime::exec::execute;
 use rayon::prelude::*;
@@ -28,25 +28,24 @@ const SAMPLES: usize = 8;
 /// Numbers of values that are made wider, and by how much.
 const WIDER: [(usize, u32); 4] = [(1, 1), (2, 1), (4, 2), (8, 2)];
 
-/// A plan that reaches the quality.
-pub(crate) struct Chosen {
-    pub(crate) plan: QuantPlan,
-    /// The least cosine over the samples.
-    pub(crate) cosine: f64,
-    /// Of the first sample.
-    pub(crate) committed_cells: u64,
-    /// Values with a width of their own.
-    pub(crate) wider: Vec<String>,
-}
-
 struct Search<'a> {
     model: &'a Model,
     samples: &'a [Bound],
     real: Vec<Outputs>,
 }
 
-/// The cheapest plan like `plan` whose outputs are at a cosine of at least `quality`.
-pub(crate) fn meet(model: &Model, plan: &QuantPlan, samples: &[Bound], quality: f64) -> Result<Chosen, CliError> {
+/// The cheapest plan like `plan` whose outputs are at a cosine of at least `quality`; it says what was reached.
+pub(crate) fn meet(model: &Model, plan: &QuantPlan, samples: &[Bound], quality: f64) -> Result<QuantPlan, CliError> {
+    let entry = model.entry();
+    let numbers = (entry.outputs.iter().zip(&entry.body.results))
+        .any(|(port, id)| port.visibility == Visibility::Public && matches!(entry.ty(*id).elem, Elem::Real));
+    if !numbers {
+        return Err(CliError::Usage(
+            "`--quality` compares outputs that are numbers, and all of them are hidden: choose the widths with `mlc calibrate \
+             --quality` and without `--hide`, and name the plan under [quantise] in mlc.toml"
+                .into(),
+        ));
+    }
     let samples = &samples[..samples.len().min(SAMPLES)];
     if samples.is_empty() {
         return Err(CliError::Usage(
@@ -118,23 +117,23 @@ impl Search<'_> {
 
     fn chosen(
         &self,
-        plan: QuantPlan,
+        mut plan: QuantPlan,
         compiled: &Compiled,
         cosine: f64,
         wider: Vec<String>,
-    ) -> Result<Chosen, CliError> {
+    ) -> Result<QuantPlan, CliError> {
         let dims = self.samples[0].dims_of(&compiled.circuit);
         let cost = cost::predict(&compiled.circuit, compiled.entry, &dims)?;
-        Ok(Chosen {
-            plan,
+        plan.reached = Some(Reached {
             cosine,
             committed_cells: cost.committed_cells,
             wider,
-        })
+        });
+        Ok(plan)
     }
 
     /// `narrow`, which misses the quality, with the values that lose most made wider; or `whole`, if that is cheaper.
-    fn mixed(&self, narrow: &QuantPlan, quality: f64, whole: Chosen) -> Result<Chosen, CliError> {
+    fn mixed(&self, narrow: &QuantPlan, quality: f64, whole: QuantPlan) -> Result<QuantPlan, CliError> {
         let worst = self.worst(narrow)?;
         for (count, more) in WIDER {
             let bits = narrow.config.activation_bits + more;
@@ -151,11 +150,8 @@ impl Search<'_> {
                 continue;
             };
             let mixed = self.chosen(plan, &compiled, cosine, names)?;
-            return Ok(if mixed.committed_cells < whole.committed_cells {
-                mixed
-            } else {
-                whole
-            });
+            let cells = |plan: &QuantPlan| plan.reached.as_ref().map(|r| r.committed_cells);
+            return Ok(if cells(&mixed) < cells(&whole) { mixed } else { whole });
         }
         Ok(whole)
     }
@@ -163,16 +159,15 @@ impl Search<'_> {
     /// Values of the plan by what is lost at them, most first.
     fn worst(&self, plan: &QuantPlan) -> Result<Vec<String>, CliError> {
         let compiled = pipeline::compile(self.model, plan.clone())?;
-        let Some(quantised) = &compiled.quantised else {
+        let Some(pipeline::Stages { prepared, quantised }) = &compiled.stages else {
             return Ok(Vec::new());
         };
-        let prepared: Module = pipeline::prepared(self.model)?;
         let tracks = Tracks {
-            real: &prepared,
+            real: prepared,
             quantised,
         };
         let entry = &self.model.entry;
-        let inputs = self.samples[0].for_interpreter(&prepared, entry);
+        let inputs = self.samples[0].for_interpreter(prepared, entry);
         let integers = self.samples[0].for_interpreter(quantised, entry);
         let errors = layer_errors(tracks, entry, &self.model.weights, &inputs, &integers).map_err(CliError::refused)?;
         let mut lost: BTreeMap<String, f64> = BTreeMap::new();

@@ -200,7 +200,7 @@ mod tests {
         let host = MemoryHost([("m.mlc".to_owned(), SOURCE.as_bytes().to_vec())].into());
         let module = check_source(&host, "m.mlc", &Config::default()).module.unwrap();
         let mut plan = QuantPlan::default();
-        for weight in wanted(&prepare(module.clone(), &mut |_, _| {}).unwrap()).weights {
+        for weight in wanted(&prepare(module.clone(), &QuantPlan::default(), &mut |_, _| {}).unwrap()).weights {
             let stats = WeightStats {
                 max_abs: 1.0,
                 column_sum: (!weight.axes.is_empty()).then_some(4.0),

@@ -56,7 +56,7 @@ pub fn compile_observed(
     after: pipeline::AfterPass<'_>,
 ) -> Result<Compiled, CompileError> {
     plan.validate()?;
-    let prepared = pipeline::prepare(module, after)?;
+    let prepared = pipeline::prepare(module, plan, after)?;
     let quantised = pipeline::run(prepared.clone(), QUANTISE, plan, after)?;
     let lowered = lower::lower(&quantised, &options.lower)?;
     let mut circuit = lowered.circuit;

@@ -3,8 +3,8 @@
 use mlc_ir::{Module, Stage};
 
 use crate::passes::{
-    PassError, block_detect, canonicalise, commitment_placement, constant_fold, cse, dce, expand_norm, find_groups,
-    find_norm, fold_norm, layering, lookup_fuse, quantise, range_analysis,
+    PassError, balance, block_detect, canonicalise, commitment_placement, constant_fold, cse, dce, expand_norm,
+    find_groups, find_norm, fold_norm, layering, lookup_fuse, quantise, range_analysis,
 };
 use crate::plan::QuantPlan;
 
@@ -77,6 +77,11 @@ pub const PASSES: &[Pass] = &[
         run: |m, _| block_detect::block_detect(m),
     },
     Pass {
+        name: "balance",
+        summary: "channels between linear maps get like ranges, by the plan",
+        run: balance::balance,
+    },
+    Pass {
         name: "quantise",
         summary: "real numbers become integers with scales, by the plan",
         run: |m, plan| quantise::quantise(&m, plan),
@@ -121,6 +126,8 @@ pub const PREPARE: &[&str] = &[
     "dce",
     // Blocks are compared as they will be quantised: after all that could make two of them differ.
     "block-detect",
+    // Factors are of the blocks that were found.
+    "balance",
 ];
 
 /// The passes from a prepared module to one that is lowered, in order.
@@ -169,13 +176,13 @@ fn problems(module: &Module) -> String {
     found.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// A module of the real stage as calibration and quantisation see it.
-pub fn prepare(module: Module, after: AfterPass<'_>) -> Result<Module, PassError> {
+/// A module of the real stage as calibration and quantisation see it: without factors in the plan as it is first measured.
+pub fn prepare(module: Module, plan: &QuantPlan, after: AfterPass<'_>) -> Result<Module, PassError> {
     if module.stage != Stage::Real {
         return Err(PassError::Stage {
             pass: "prepare",
             expected: Stage::Real,
         });
     }
-    run(module, PREPARE, &QuantPlan::default(), after)
+    run(module, PREPARE, plan, after)
 }

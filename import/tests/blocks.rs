@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use mlc_compiler::pipeline::prepare;
+use mlc_compiler::plan::QuantPlan;
 use mlc_import::{Options, import_file};
 use mlc_ir::{Module, Op, Region};
 
@@ -15,7 +16,7 @@ fn prepared(model: &str, exporter: &str) -> Module {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/tests/fixtures/exports");
     let path = folder.join(model).join(format!("{exporter}.onnx"));
     let imported = import_file(&path, &Options::default()).unwrap();
-    prepare(imported.module, &mut |_, _| {}).unwrap()
+    prepare(imported.module, &QuantPlan::default(), &mut |_, _| {}).unwrap()
 }
 
 /// The block that is repeated three times; there is no other.

@@ -24,6 +24,11 @@ pub(crate) struct Check {
 impl Check {
     pub(crate) fn run(&self, ui: &Ui) -> Result<ExitCode, CliError> {
         let project = self.model.project()?;
+        if project.quality.is_some() {
+            return Err(CliError::Usage(
+                "`check` chooses no widths: `mlc calibrate --quality …` does, and every command that compiles".into(),
+            ));
+        }
         if !matches!(project.source, Source::Mlc(_)) {
             let model = Model::load(&project)?;
             ui.result(|| json!([]), || format!("{}: ok", model.module.name));

@@ -76,14 +76,14 @@ impl Compile {
         let later = wants(Emit::Qir) || wants(Emit::Circuit) || wants(Emit::Dot) || !self.print_after.is_empty();
         let mut written = None;
         if later {
-            let plan = pipeline::plan(&project, &model)?;
+            let plan = super::plan(&project, &model, ui)?;
             for text in pipeline::print_after(&model, &plan, &self.print_after)? {
                 forms.push(("print_after", text));
             }
             if wants(Emit::Qir) || wants(Emit::Circuit) || wants(Emit::Dot) {
                 let compiled = pipeline::compile(&model, plan)?;
-                if let (true, Some(quantised)) = (wants(Emit::Qir), &compiled.quantised) {
-                    forms.push(("qir", quantised.to_string()));
+                if let (true, Some(stages)) = (wants(Emit::Qir), &compiled.stages) {
+                    forms.push(("qir", stages.quantised.to_string()));
                 }
                 if wants(Emit::Dot) {
                     forms.push(("dot", draw::dot(&compiled.circuit, compiled.entry)));

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use mlc_compiler::plan::QuantPlan;
 use mlc_compiler::{QuantTarget, ScaleKind};
 use mlc_runtime::backend::cpu::Cpu;
 use mlc_verifier::key::{Key, LoadedKey};
@@ -137,6 +138,14 @@ pub(crate) struct ModelOptions {
     /// Leave this output out of the statement; of logits that are hidden, the greatest is proved to be it
     #[arg(long, value_name = "OUTPUT")]
     hide: Vec<String>,
+    /// Take the fewest bits at which outputs are at this cosine with the f32 model, on the first calibration samples
+    #[arg(long, value_name = "COSINE", value_parser = quality)]
+    quality: Option<f64>,
+}
+
+fn quality(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|q| (0.0..1.0).contains(q));
+    value.ok_or_else(|| format!("`{text}` is no cosine; give a number from 0 to below 1, such as 0.99"))
 }
 
 /// The input that a command runs a model on.
@@ -194,6 +203,7 @@ impl ModelOptions {
             project.entry.clone_from(&self.entry);
         }
         project.hide.clone_from(&self.hide);
+        project.quality = self.quality;
         Ok(project)
     }
 }
@@ -246,10 +256,28 @@ pub(crate) fn compiled(project: &Project, ui: &Ui, weights: bool) -> Result<(Mod
         return pipeline::open_artefact(project, path, weights);
     }
     let model = load(project, ui)?;
-    let planned = pipeline::planned(project, &model)?;
-    planned.note.iter().for_each(|note| ui.note(note));
-    let compiled = pipeline::compile(&model, planned.plan)?;
+    let compiled = pipeline::compile(&model, plan(project, &model, ui)?)?;
     Ok((model, compiled))
+}
+
+/// The plan of a model; widths that were chosen for a quality are said.
+pub(crate) fn plan(project: &Project, model: &Model, ui: &Ui) -> Result<QuantPlan, CliError> {
+    let pipeline::Planned { plan, note } = pipeline::planned(project, model)?;
+    note.iter().for_each(|note| ui.note(note));
+    if let (Some(quality), Some(reached)) = (plan.quality, &plan.reached) {
+        ui.note(&format!(
+            "quality {quality}: {} bits for activations and {} for weights: cosine {:.5}, {} committed cells{}",
+            plan.config.activation_bits,
+            plan.config.weight_bits,
+            reached.cosine,
+            reached.committed_cells,
+            match reached.wider.as_slice() {
+                [] => String::new(),
+                names => format!("; wider are {}", names.join(", ")),
+            }
+        ));
+    }
+    Ok(plan)
 }
 
 /// A verifier's key, checked: from its file, or made of a model.

@@ -46,7 +46,7 @@ pub(super) fn checked(module: Module, seed: u64, tolerance: f64) -> Compiled {
 
 /// As [`checked`], with so many bits of activations and weights.
 fn checked_at(module: Module, seed: u64, tolerance: f64, bits: u32) -> Compiled {
-    let prepared = prepare(module.clone(), &mut |_, _| {}).unwrap();
+    let prepared = prepare(module.clone(), &QuantPlan::default(), &mut |_, _| {}).unwrap();
     let (weights, inputs) = samples(&module, &prepared, seed);
     let mut plan = plan(&prepared, &weights, &inputs);
     (plan.config.activation_bits, plan.config.weight_bits) = (bits, bits);
@@ -223,7 +223,7 @@ fn scores_that_are_no_layer_have_no_label_of_their_own() {
         let label = g.argmax(x).unwrap();
         g.output("label", label, Visibility::Public);
     });
-    let prepared = crate::prepare(module.clone(), &mut |_, _| {}).unwrap();
+    let prepared = crate::prepare(module.clone(), &QuantPlan::default(), &mut |_, _| {}).unwrap();
     let (weights, inputs) = samples(&module, &prepared, 3);
     let plan = plan(&prepared, &weights, &inputs);
     let error = crate::compile(module, &plan, &crate::CompileOptions::default()).unwrap_err();

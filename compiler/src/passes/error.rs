@@ -46,6 +46,12 @@ pub enum PassError {
         /// Where it comes from.
         span: Option<Span>,
     },
+    /// A plan has factors of channels that the model does not have.
+    #[error("the plan has factors for the channels of '{value}', which are not those of this model; calibrate it anew")]
+    Channels {
+        /// The value, as the plan calls it.
+        value: String,
+    },
     /// An operation that a pass made does not fit: a fault of the compiler.
     #[error(transparent)]
     Infer(#[from] InferError),

@@ -1,5 +1,6 @@
 //! Passes over the IR, one file each; [`crate::pipeline`] says in which order they run and why.
 
+pub mod balance;
 pub mod block_detect;
 pub mod canonicalise;
 pub mod commitment_placement;

@@ -113,7 +113,7 @@ fn weight(g: &mut GraphBuilder<'_>, name: &str, shape: &[i64]) -> ValueId {
 
 /// A decoder over tokens, all of which follows from a seed: norms of both kinds, with gains and biases or without; rotary
 /// embeddings of both layouts, of a part or the whole; causal masks, with a window or padding; a head that is tied or not.
-fn decoder(seed: u64, blocks: u64) -> Module {
+pub(super) fn decoder(seed: u64, blocks: u64) -> Module {
     let rng = &mut Rng::new(seed);
     let style = Style::draw(rng);
     let mut module = Module::new("decoder", Stage::Real);

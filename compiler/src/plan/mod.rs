@@ -4,8 +4,9 @@
 //! activation and two magnitudes of every weight, in real units, rounded upward to 8 significant bits, and the bit widths.
 //! Source, configuration and plan give the circuit, without the weights.
 //!
-//! Names are those of the *prepared* module ([`crate::prepare`]): values as `entry.value`, weights by name.
+//! Names are those of the *prepared* module ([`crate::prepare`], which divides channels by the plan's factors): values as `entry.value`, weights by name.
 
+mod channels;
 mod defaults;
 mod hints;
 mod wanted;
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use channels::{CHANNEL_LIMIT, Channels};
 pub use defaults::default_ranges;
 pub use wanted::{Wanted, WantedWeight, wanted};
 
@@ -94,6 +96,9 @@ pub struct QuantPlan {
     /// The agreement with the real model for which the widths were chosen; then they stand before the model's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<f64>,
+    /// What was measured when the widths were chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<Reached>,
     /// Bit widths.
     #[serde(default)]
     pub config: QuantConfig,
@@ -103,9 +108,26 @@ pub struct QuantPlan {
     /// Magnitudes by weight.
     #[serde(default)]
     pub weights: BTreeMap<String, WeightStats>,
+    /// Factors of channels by `entry.value`, the value being the first that they divide; ranges and magnitudes are those of
+    /// the divided values and of the weights that have taken the factors.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub channels: BTreeMap<String, Channels>,
     /// What the source asks for by name.
     #[serde(default, skip_serializing_if = "Asked::is_empty")]
     pub asked: Asked,
+}
+
+/// What a search for a quality found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reached {
+    /// The least cosine of an output with the real model's, over the samples.
+    pub cosine: f64,
+    /// Committed cells of the first sample.
+    pub committed_cells: u64,
+    /// Values, as `entry.value`, that are wider than the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wider: Vec<String>,
 }
 
 /// What annotations ask of single values and weights.
@@ -135,9 +157,11 @@ impl Default for QuantPlan {
         QuantPlan {
             version: VERSION,
             quality: None,
+            reached: None,
             config: QuantConfig::default(),
             values: BTreeMap::new(),
             weights: BTreeMap::new(),
+            channels: BTreeMap::new(),
             asked: Asked::default(),
         }
     }
@@ -211,6 +235,15 @@ impl QuantPlan {
         for (name, bits) in self.asked.value_bits.iter().chain(&self.asked.weight_bits) {
             if !(2..=16).contains(bits) {
                 return bad(name, format!("{bits} bits"), "2 to 16 bits");
+            }
+        }
+        for (name, factors) in &self.channels {
+            if let Some(c) = factors.wrong() {
+                return bad(
+                    name,
+                    format!("`{c}`"),
+                    "`0`, `a` to `o` or `A` to `O` for every channel",
+                );
             }
         }
         if self.quality.is_some_and(|q| !(0.0..=1.0).contains(&q)) {
@@ -308,6 +341,13 @@ mod tests {
                 axes: vec![1],
             },
         );
+        plan.channels.insert("main.fc".into(), Channels::new(&[vec![-1, 0, 2]]));
+        plan.quality = Some(0.99);
+        plan.reached = Some(Reached {
+            cosine: 0.995,
+            committed_cells: 1000,
+            wider: vec!["main.fc".into()],
+        });
         let text = plan.to_text().unwrap();
         assert_eq!(QuantPlan::parse(&text).unwrap(), plan);
         assert_eq!(QuantPlan::parse(&text).unwrap().to_text().unwrap(), text);
@@ -315,5 +355,7 @@ mod tests {
         assert_eq!(QuantPlan::parse(&other), Err(PlanError::Version { found: 9 }));
         assert!(QuantPlan::parse("version = 1\n[config]\nactivation_bits = 40\n").is_err());
         assert!(QuantPlan::parse("nonsense").is_err());
+        let error = QuantPlan::parse(&text.replace("A0b", "A0z")).unwrap_err();
+        assert!(error.to_string().contains("main.fc is `z`"), "{error}");
     }
 }

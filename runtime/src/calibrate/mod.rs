@@ -5,6 +5,7 @@
 //! results are rounded outward to 8 significant bits: the same model and samples give the same plan anywhere.
 
 mod agreement;
+mod channels;
 mod layers;
 mod round;
 
@@ -15,6 +16,7 @@ use mlc_ir::{Module, Op, RecipeError, Tensor, WeightSource};
 use rayon::prelude::*;
 
 pub use agreement::{Agreement, dequantise};
+pub use channels::{ChannelRanges, ChannelsOf, EachChannel, weight_channels};
 pub use layers::{LayerError, Tracks, layer_errors};
 pub use round::{round_down, round_range, round_up};
 
@@ -80,23 +82,34 @@ pub enum CalibrateError {
     },
 }
 
-/// Ranges of every real value of an entry that is no weight, by name, over all samples and iterations, rounded
-/// outward. The module is of the real stage.
+/// What samples show of the values of an entry.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Seen {
+    /// Ranges of every real value that is no weight, by name, over all iterations; rounded outward.
+    pub values: BTreeMap<String, Range>,
+    /// Ranges of the channels that were asked for, as they are.
+    pub channels: ChannelRanges,
+}
+
+/// Ranges of the values of an entry, by name, over all samples. The module is of the real stage.
 pub fn value_ranges(
     module: &Module,
     entry: &str,
     weights: &(dyn WeightSource + Sync),
     samples: &[Inputs],
-) -> Result<BTreeMap<String, Range>, CalibrateError> {
-    let one = |(sample, inputs): (usize, &Inputs)| one_sample(module, entry, weights, sample, inputs);
-    let each: Vec<Result<BTreeMap<String, Range>, CalibrateError>> = samples.par_iter().enumerate().map(one).collect();
-    let mut all = BTreeMap::new();
-    for ranges in each {
-        for (name, r) in ranges? {
-            widen(&mut all, &name, r);
+    channels: &[ChannelsOf<'_>],
+) -> Result<Seen, CalibrateError> {
+    let one = |(sample, inputs): (usize, &Inputs)| one_sample(module, entry, weights, (sample, inputs), channels);
+    let each: Vec<Result<Seen, CalibrateError>> = samples.par_iter().enumerate().map(one).collect();
+    let mut all = Seen::default();
+    for seen in each {
+        let seen = seen?;
+        for (name, r) in seen.values {
+            widen(&mut all.values, &name, r);
         }
+        channels::merge(&mut all.channels, seen.channels);
     }
-    all.values_mut().for_each(|r| *r = round_range(*r));
+    all.values.values_mut().for_each(|r| *r = round_range(*r));
     Ok(all)
 }
 
@@ -113,10 +126,10 @@ fn one_sample(
     module: &Module,
     entry: &str,
     weights: &dyn WeightSource,
-    sample: usize,
-    inputs: &Inputs,
-) -> Result<BTreeMap<String, Range>, CalibrateError> {
-    let mut ranges = BTreeMap::new();
+    (sample, inputs): (usize, &Inputs),
+    channels: &[ChannelsOf<'_>],
+) -> Result<Seen, CalibrateError> {
+    let mut seen = Seen::default();
     let mut wrong = None;
     let known = module.entries.get(entry);
     let nodes = known.map(|e| e.all_nodes()).unwrap_or_default();
@@ -150,11 +163,14 @@ fn one_sample(
             }
             (r.lo, r.hi) = (r.lo.min(v.into()), r.hi.max(v.into()));
         }
-        widen(&mut ranges, name, r);
+        widen(&mut seen.values, name, r);
+        if let Some(of) = channels.iter().find(|of| of.value == name) {
+            of.observe(&tensor.shape, &tensor.data, o.bindings, &mut seen.channels);
+        }
     })
     .map_err(|error| CalibrateError::Sample { sample, error })?;
     match wrong {
-        None => Ok(ranges),
+        None => Ok(seen),
         Some((value, found)) => Err(CalibrateError::NotFinite { sample, value, found }),
     }
 }
@@ -270,7 +286,9 @@ mod tests {
     #[test]
     fn ranges_over_samples_and_iterations() {
         let samples = [sample([1.0, 0.5]), sample([-2.0, 1.0])];
-        let ranges = value_ranges(&module(), "main", &weights(0.0), &samples).unwrap();
+        let ranges = value_ranges(&module(), "main", &weights(0.0), &samples, &[])
+            .unwrap()
+            .values;
         let range = |name: &str| ranges[name];
         assert_eq!(range("x"), Range { lo: -2.0, hi: 1.0 });
         // First sample: [0, 3.25] then [3.25, 0]; second: [-4, -5.5] then zeros.
@@ -282,7 +300,9 @@ mod tests {
         // The order of samples does not matter.
         let swapped = [samples[1].clone(), samples[0].clone()];
         assert_eq!(
-            value_ranges(&module(), "main", &weights(0.0), &swapped).unwrap(),
+            value_ranges(&module(), "main", &weights(0.0), &swapped, &[])
+                .unwrap()
+                .values,
             ranges
         );
     }
@@ -300,9 +320,9 @@ mod tests {
     #[test]
     fn errors_name_sample_value_and_weight() {
         let samples = [sample([1.0, 0.5]), sample([f32::MAX, f32::MAX])];
-        let error = value_ranges(&module(), "main", &weights(0.0), &samples).unwrap_err();
+        let error = value_ranges(&module(), "main", &weights(0.0), &samples, &[]).unwrap_err();
         assert!(matches!(error, CalibrateError::NotFinite { sample: 1, .. }), "{error}");
-        let error = value_ranges(&module(), "other", &weights(0.0), &samples).unwrap_err();
+        let error = value_ranges(&module(), "other", &weights(0.0), &samples, &[]).unwrap_err();
         assert!(matches!(error, CalibrateError::Sample { sample: 0, .. }), "{error}");
         let error = weight_range(&module(), "v", &[], &weights(0.0)).unwrap_err();
         assert_eq!(error.to_string(), "the model has no weight 'v'");

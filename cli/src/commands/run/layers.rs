@@ -27,7 +27,7 @@ struct Layer<'a> {
 /// Runs both programs on the first input and prints the report.
 pub(super) fn report(project: &Project, input: &InputArgs, ui: &Ui) -> Result<ExitCode, CliError> {
     let (model, compiled) = commands::compiled(project, ui, true)?;
-    let Some(quantised) = &compiled.quantised else {
+    let Some(pipeline::Stages { prepared, quantised }) = &compiled.stages else {
         return Err(CliError::Usage(
             "a compiled circuit has no f32 track to compare with; name the model that it was compiled from".into(),
         ));
@@ -36,12 +36,11 @@ pub(super) fn report(project: &Project, input: &InputArgs, ui: &Ui) -> Result<Ex
     let Some(bound) = runs.first() else {
         return Err(CliError::Usage("there is no input to run on".into()));
     };
-    let prepared = pipeline::prepared(&model)?;
     let tracks = Tracks {
-        real: &prepared,
+        real: prepared,
         quantised,
     };
-    let inputs = bound.for_interpreter(&prepared, &model.entry);
+    let inputs = bound.for_interpreter(prepared, &model.entry);
     let integers = bound.for_interpreter(quantised, &model.entry);
     let errors = layer_errors(tracks, &model.entry, &model.weights, &inputs, &integers).map_err(CliError::refused)?;
     ui.result(
