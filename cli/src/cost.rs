@@ -57,6 +57,14 @@ const SETUP_BYTES_PER_NODE: u64 = 32;
 const BYTES_PER_COLUMN: u64 = 112;
 /// What is at work of the weights and read ahead, laid out, and folded; pages of the codeword; what the allocator keeps.
 const TILE_BYTES: u64 = 10 << 20;
+/// Held for each cell of the channels while proving: pushforwards as they are summed, committed and summed against the tables.
+const BYTES_PER_CHANNEL_CELL: u64 = 70;
+/// The same where memory goes back to the system at once.
+const MAPPED_BYTES_PER_CHANNEL_CELL: u64 = 12;
+/// Held while a key is made beside what is counted: the model's files and what reads them, while weights become integers.
+const SETUP_SHARE: u64 = 5;
+/// See [`SETUP_SHARE`]; of a small model, too.
+const SETUP_LEAST: u64 = 128 << 20;
 /// Time for each committed cell, and for each leaf: about four passes over extension elements, encoding, hashing.
 const SECONDS_PER_CELL: f64 = 100e-9;
 /// Time for each weight: two folds from memory.
@@ -94,11 +102,13 @@ fn of(instance: &Instance<'_>) -> Result<Cost, CliError> {
     };
     let witness: u64 = schedule.cells.iter().chain(&schedule.channels).map(blow_up).sum();
     let without_weights = BASE_BYTES + witness + leaves * BYTES_PER_LEAF + cells * BYTES_PER_CELL;
-    let memory_bytes = without_weights + weights * BYTES_PER_WEIGHT;
+    let pushed = counts.channel_cells as u64 * BYTES_PER_CHANNEL_CELL;
+    let memory_bytes = without_weights + pushed + weights * BYTES_PER_WEIGHT;
     // Memory goes back to the system: what the lookups took is there again for the opening.
     let columns = schedule.weights.used_columns as u64 * BYTES_PER_COLUMN;
     let at_once = (leaves * BYTES_PER_LEAF).max(columns);
-    let held = BASE_BYTES + witness + cells * BYTES_PER_CELL;
+    let back = counts.channel_cells as u64 * MAPPED_BYTES_PER_CHANNEL_CELL;
+    let held = BASE_BYTES + witness + cells * BYTES_PER_CELL + back;
     let mapped_bytes = (held + at_once + TILE_BYTES).min(memory_bytes);
     let setup_memory_bytes = match &schedule.weights_tree {
         Some(tree) => {
@@ -108,7 +118,8 @@ fn of(instance: &Instance<'_>) -> Result<Cost, CliError> {
             let block = (4 * tree.rows as u64) << tree.log_cols;
             let nodes = 64u64 << (tree.log_cols + tree.log_inv_rate);
             let layers = leaves.next_power_of_two().min(2 * STORED_NODES) * SETUP_BYTES_PER_NODE;
-            BASE_BYTES + weights * SETUP_BYTES_PER_WEIGHT + nodes + block.max(layers)
+            let counted = BASE_BYTES + weights * SETUP_BYTES_PER_WEIGHT + nodes + block.max(layers);
+            counted + (counted / SETUP_SHARE).max(SETUP_LEAST)
         }
         None => BASE_BYTES,
     };

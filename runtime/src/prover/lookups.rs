@@ -1,5 +1,7 @@
 //! Moves 4 to 6, proving side. Mirrors `mlc_verifier::lookups`; used by inference and by setup.
 
+use std::ops::Range;
+
 use mlc_circuit::{Channel as TableChannel, ChannelKind, Instance, SiteRef, SiteShape, Source, bits_for};
 use mlc_verifier::cells::{Fingerprint, claim_powers, mask_keys, tag};
 use mlc_verifier::commitment::TreeShape;
@@ -112,6 +114,9 @@ enum ColumnWeights<B: Backend> {
 
 /// Up to this many claims on a site are kept as products.
 const FEW_CLAIMS: usize = 2;
+
+/// Leaves that are pushed forward at once: many times what a table has of rows, for which each push starts from zeros.
+const PUSHED: usize = 1 << 18;
 
 /// The keys of all sites by position, zero between them; `fill` writes a site's, in the order of its leaves.
 pub fn leaf_keys(instance: &Instance<'_>, mut fill: impl FnMut(&SiteShape, &mut [M31])) -> Vec<M31> {
@@ -284,7 +289,7 @@ impl<B: Backend> Lookups<'_, '_, B> {
                 if let ColumnWeights::Blocks(blocks) = own
                     && !blocks.add(backend, &claim, factor, &order)
                 {
-                    *own = ColumnWeights::Dense(self.dense(blocks));
+                    *own = ColumnWeights::Dense(self.dense(blocks, 0..blocks.blocks.len()));
                 }
                 if let ColumnWeights::Dense(dense) = own {
                     claim.add_to(backend, factor, &order, dense, 0);
@@ -294,10 +299,10 @@ impl<B: Backend> Lookups<'_, '_, B> {
         weights
     }
 
-    /// Weights written out, one per leaf.
-    fn dense(&self, blocks: &Blocks<B>) -> B::Ext {
-        let mut out = self.backend.constant(QM31::zero(), blocks.len * blocks.blocks.len());
-        for block in 0..blocks.blocks.len() {
+    /// The weights of some blocks written out, one per leaf.
+    fn dense(&self, blocks: &Blocks<B>, range: Range<usize>) -> B::Ext {
+        let mut out = self.backend.constant(QM31::zero(), blocks.len * range.len());
+        for block in range.clone() {
             for term in blocks.numerators(block, QM31::one()) {
                 let ones;
                 let (outer, inner) = match &term {
@@ -308,7 +313,8 @@ impl<B: Backend> Lookups<'_, '_, B> {
                     }
                     Numerators::Constant(_) | Numerators::Scaled { .. } => continue,
                 };
-                self.backend.add_outer(&mut out, block * blocks.len, outer, inner);
+                self.backend
+                    .add_outer(&mut out, (block - range.start) * blocks.len, outer, inner);
             }
         }
         out
@@ -340,17 +346,18 @@ impl<B: Backend> Lookups<'_, '_, B> {
                     let Some((_, w)) = weights.iter().find(|w| w.0 == (s.site, column)) else {
                         continue;
                     };
-                    for pushed in self.push(s, w, rows) {
+                    self.push(s, w, rows, &mut |pushed| {
                         out.iter_mut().zip(pushed).for_each(|(o, p)| *o += p);
-                    }
+                    });
                 }
                 out
             }
         }
     }
 
-    /// The pushforwards whose sum is that of a site's weights.
-    fn push(&self, s: &SiteShape, weights: &ColumnWeights<B>, rows: usize) -> Vec<Vec<QM31>> {
+    /// Hands over the pushforwards whose sum is that of a site's weights, one after another: a tensor with an odd axis has
+    /// thousands of blocks, and each pushforward is as long as the table.
+    fn push(&self, s: &SiteShape, weights: &ColumnWeights<B>, rows: usize, add: &mut dyn FnMut(Vec<QM31>)) {
         let backend = self.backend;
         match (&self.keys, weights) {
             (Keys::Executed(keys), weights) => {
@@ -358,11 +365,11 @@ impl<B: Backend> Lookups<'_, '_, B> {
                 let weights = match weights {
                     ColumnWeights::Dense(weights) => weights,
                     ColumnWeights::Blocks(blocks) => {
-                        written = self.dense(blocks);
+                        written = self.dense(blocks, 0..blocks.blocks.len());
                         &written
                     }
                 };
-                vec![backend.push_forward(&Order::of(&s.layout).arrange(keys(s.site)), weights, rows)]
+                add(backend.push_forward(&Order::of(&s.layout).arrange(keys(s.site)), weights, rows));
             }
             (Keys::Committed(_), weights) => {
                 let shift = self.keys.shift(s.site) as u32;
@@ -372,12 +379,30 @@ impl<B: Backend> Lookups<'_, '_, B> {
                 match weights {
                     ColumnWeights::Dense(values) => {
                         let scale = QM31::one();
-                        vec![push(0, s.layout.len(), &Numerators::Scaled { scale, values, from: 0 })]
+                        add(push(0, s.layout.len(), &Numerators::Scaled { scale, values, from: 0 }));
                     }
-                    ColumnWeights::Blocks(blocks) => (0..blocks.blocks.len())
-                        .flat_map(|b| blocks.numerators(b, QM31::one()).map(move |term| (b, term)))
-                        .map(|(b, term)| push(b * blocks.len, blocks.len, &term))
-                        .collect(),
+                    // Small blocks are pushed together, their weights written out.
+                    ColumnWeights::Blocks(blocks) if blocks.len < PUSHED => {
+                        let count = blocks.blocks.len();
+                        for first in (0..count).step_by(PUSHED / blocks.len) {
+                            let range = first..count.min(first + PUSHED / blocks.len);
+                            let values = &self.dense(blocks, range.clone());
+                            let scale = QM31::one();
+                            let len = blocks.len * range.len();
+                            add(push(
+                                first * blocks.len,
+                                len,
+                                &Numerators::Scaled { scale, values, from: 0 },
+                            ));
+                        }
+                    }
+                    ColumnWeights::Blocks(blocks) => {
+                        for b in 0..blocks.blocks.len() {
+                            for term in blocks.numerators(b, QM31::one()) {
+                                add(push(b * blocks.len, blocks.len, &term));
+                            }
+                        }
+                    }
                 }
             }
         }
