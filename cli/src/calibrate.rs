@@ -42,6 +42,9 @@ pub(crate) fn calibrate(of: Subject<'_>, samples: &[Bound], config: QuantConfig)
     let mut seen = value_ranges(&plain, of.entry, of.weights, &samples, &channels).map_err(CliError::refused)?;
     for path in &paths {
         let exponents = exponents(&plain, path, &seen.channels, of.weights)?;
+        if exponents.iter().flatten().all(|e| *e == 0) {
+            continue;
+        }
         for scaled in &path.values {
             if let Some(range) = divided(&seen.channels, &scaled.value, &exponents) {
                 seen.values.insert(scaled.value.clone(), range);

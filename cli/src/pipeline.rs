@@ -136,7 +136,7 @@ pub(crate) fn planned(project: &Project, model: &Model) -> Result<Planned, CliEr
 }
 
 /// Plans that were calibrated otherwise are made anew.
-const METHOD: &[u8] = b"balanced channels";
+const METHOD: &[u8] = b"channels that stand out are balanced";
 
 /// The plan in the cache that follows from `parts`, made where it is missing or cannot be used.
 fn cached(

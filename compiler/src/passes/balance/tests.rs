@@ -188,8 +188,8 @@ fn factors_of_another_model_are_refused() {
 
 #[test]
 fn factors_make_channels_and_weights_alike() {
-    // A channel that is 100 times as great, and one that is 4 times and read by weights 4 times as great.
-    assert_eq!(exponents(&[1.0, 100.0, 4.0], &[1.0, 1.0, 4.0]), [0, 3, 0]);
+    // A channel that is 10 000 times as great, and one that is 4 times and read by weights 4 times as great.
+    assert_eq!(exponents(&[1.0, 1e4, 4.0], &[1.0, 1.0, 4.0]), [0, 7, 0]);
     // What is never seen is like the others, and no factor is beyond the limit.
     assert_eq!(
         exponents(&[0.0, 4.0, 4.0, 1e30], &[1.0, 1.0, 1.0, 1e-30]),
